@@ -1,0 +1,1 @@
+"""Searches that turn log-probabilities into hypotheses."""

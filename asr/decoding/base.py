@@ -1,0 +1,99 @@
+"""What every decoder offers, whatever its search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from asr.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """The best reading of an utterance so far."""
+
+    tokens: tuple[int, ...] = ()
+    frames: tuple[int, ...] = ()
+    """Output frame at which each token was emitted, counted from the utterance's start."""
+    log_probs: tuple[float, ...] = ()
+    """Log-probability of each token at its frame."""
+    score: float = 0.0
+    """Log-score of the whole; comparable only within one decoder."""
+    length: int = 0
+    """Output frames heard in this utterance."""
+    trailing_blanks: int = 0
+    """Output frames since the last token."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word with its times in seconds and its confidence in [0, 1]."""
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+
+
+class DecoderStream(Protocol):
+    """The search state of one utterance."""
+
+    @property
+    def last_token(self) -> int:
+        """What the best path ends in (a blank if so), to hand over at a forced cut."""
+        ...
+
+    def advance(self, log_probs: Tensor) -> None:
+        """Take the next log-probs, shaped (frames, vocab)."""
+        ...
+
+    def hypothesis(self) -> Hypothesis:
+        """The best hypothesis so far. Pure; allowed at any time."""
+        ...
+
+
+class Decoder(Protocol):
+    """Shared, immutable search settings; makes one stream an utterance."""
+
+    def new_stream(self, last_token: int | None = None) -> DecoderStream:
+        """A search that starts fresh, or behind a token that an earlier cut has emitted."""
+        ...
+
+
+def words_of(
+    hypothesis: Hypothesis, vocabulary: Vocabulary, frame_seconds: float, offset: float = 0.0
+) -> tuple[Word, ...]:
+    """The words of a hypothesis with times (`offset` added) and confidences.
+
+    A word lasts from the frame of its first token to the end of the frame of its last. Its
+    confidence is the geometric mean of its tokens' probabilities.
+    """
+    words: list[Word] = []
+    current: list[int] = []  # positions of the word's tokens in the hypothesis
+
+    def close() -> None:
+        text = vocabulary.decode([hypothesis.tokens[i] for i in current])
+        if text:
+            mean = sum(hypothesis.log_probs[i] for i in current) / len(current)
+            start = hypothesis.frames[current[0]] * frame_seconds
+            end = (hypothesis.frames[current[-1]] + 1) * frame_seconds
+            words.append(Word(text, offset + start, offset + end, min(1.0, math.exp(mean))))
+        current.clear()
+
+    for i, token in enumerate(hypothesis.tokens):
+        if vocabulary.starts_word(token):
+            close()
+        if not vocabulary.is_boundary(token):
+            current.append(i)
+    if current:
+        close()
+    return tuple(words)
+
+
+def text_of(words: Sequence[Word]) -> str:
+    """The words as one line of text."""
+    return " ".join(word.text for word in words)

@@ -1,0 +1,61 @@
+"""Best-path CTC decoding: the most probable token of each frame, repeats and blanks removed."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from asr.vocabulary import BLANK_ID
+
+from .base import Hypothesis
+
+
+class GreedyDecoder:
+    """No settings and no search."""
+
+    def new_stream(self, last_token: int | None = None) -> GreedyStream:
+        """State of one utterance; `last_token` is not emitted again if it goes on."""
+        return GreedyStream(BLANK_ID if last_token is None else last_token)
+
+
+class GreedyStream:
+    """The best path of one utterance."""
+
+    def __init__(self, last_token: int) -> None:
+        self.last_token = last_token
+        self._length = 0
+        self._score = 0.0
+        self._tokens: list[int] = []
+        self._frames: list[int] = []
+        self._log_probs: list[float] = []
+        self._last_active = -1
+
+    def advance(self, log_probs: Tensor) -> None:
+        """Take the next log-probs, shaped (frames, vocab)."""
+        scores, ids = log_probs.max(-1)
+        for token, score in zip(ids.tolist(), scores.tolist(), strict=True):
+            if token != BLANK_ID:
+                if token != self.last_token:
+                    self._tokens.append(token)
+                    self._frames.append(self._length)
+                    self._log_probs.append(score)
+                else:  # a held token counts with its clearest frame
+                    self._strengthen(score)
+                self._last_active = self._length
+            self.last_token = token
+            self._score += score
+            self._length += 1
+
+    def _strengthen(self, score: float) -> None:
+        if self._log_probs:
+            self._log_probs[-1] = max(self._log_probs[-1], score)
+
+    def hypothesis(self) -> Hypothesis:
+        """The best path so far."""
+        return Hypothesis(
+            tuple(self._tokens),
+            tuple(self._frames),
+            tuple(self._log_probs),
+            self._score,
+            self._length,
+            self._length - 1 - self._last_active,
+        )

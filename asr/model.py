@@ -1,0 +1,271 @@
+"""The acoustic model: log-mel frames to CTC log-probabilities, with explicit state.
+
+Two strided convolutions over time and frequency, a projection that stacks their frames,
+residual recurrent layers with layer normalisation, optionally a row convolution as
+look-ahead, and a linear layer. Everything sees only the past, through its state, so that
+one forward serves training, whole files and streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .errors import ConfigError
+
+ModelState = tuple[Tensor, ...]
+"""Everything the model remembers. Every tensor has the batch dimension first."""
+
+Cell = Literal["rnn_tanh", "rnn_relu", "gru", "lstm"]
+
+CONV_STRIDE = 4
+"""Feature frames behind one frame of the convolutional front end (two strides of 2)."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of an acoustic model; part of a model bundle."""
+
+    cell: Cell = "lstm"
+    n_mels: int = 80
+    conv_channels: int = 32
+    hidden_size: int = 416
+    n_layers: int = 4
+    stack: int = 2
+    """Front-end frames (40 ms each at a hop of 10 ms) that one recurrent step takes."""
+    emissions: int = 2
+    """Output frames that one recurrent step gives."""
+    lookahead: int = 0
+    """Recurrent steps of right context; output comes that much later."""
+    dropout: float = 0.0
+    vocab_size: int = 29
+
+    def __post_init__(self) -> None:
+        if self.cell not in get_args(Cell):
+            raise ConfigError(f"unknown cell {self.cell!r}: use one of {', '.join(get_args(Cell))}")
+        for name in ("n_mels", "conv_channels", "hidden_size", "n_layers", "stack", "emissions"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.lookahead < 0 or not 0 <= self.dropout < 1 or self.vocab_size < 2:
+            raise ConfigError(
+                "a model needs lookahead >= 0, 0 <= dropout < 1 and vocab_size >= 2, got "
+                f"{self.lookahead}, {self.dropout}, {self.vocab_size}"
+            )
+        if self.step_frames % self.emissions:
+            raise ConfigError(
+                f"emissions ({self.emissions}) must divide the {self.step_frames} frames of a step"
+            )
+
+    @property
+    def step_frames(self) -> int:
+        """Feature frames that one recurrent step takes."""
+        return CONV_STRIDE * self.stack
+
+    @property
+    def subsampling(self) -> int:
+        """Feature frames behind one output frame."""
+        return self.step_frames // self.emissions
+
+    @property
+    def delay(self) -> int:
+        """Output frames at the start of a stream that precede its first frame."""
+        return self.lookahead * self.emissions
+
+
+class CausalConv2d(nn.Module):
+    """A 3x3 convolution with stride 2 that sees the past through its state, not padding."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(n_in, n_out, 3, stride=2, padding=(0, 1))
+
+    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (batch, n_in, frames, bins) to (batch, n_out, frames / 2, ceil(bins / 2))."""
+        x = torch.cat((past, x), dim=2)
+        return F.relu(self.conv(x)), x[:, :, -1:]
+
+
+class FrontEnd(nn.Module):
+    """Feature frames to the input vectors of the recurrent layers."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.stack = config.stack
+        self.bins = (config.n_mels, -(-config.n_mels // 2))
+        self.channels = (1, config.conv_channels)
+        self.first = CausalConv2d(1, config.conv_channels)
+        self.second = CausalConv2d(config.conv_channels, config.conv_channels)
+        width = config.stack * config.conv_channels * -(-self.bins[1] // 2)
+        self.project = nn.Linear(width, config.hidden_size)
+
+    def initial_state(self, batch_size: int) -> ModelState:
+        new_zeros = self.project.weight.new_zeros
+        return tuple(
+            new_zeros(batch_size, channels, 1, bins)
+            for channels, bins in zip(self.channels, self.bins, strict=True)
+        )
+
+    def forward(self, features: Tensor, state: ModelState) -> tuple[Tensor, ModelState]:
+        x, past_first = self.first(features[:, None], state[0])
+        x, past_second = self.second(x, state[1])  # (batch, channels, frames / 4, bins / 4)
+        x = x.transpose(1, 2).flatten(2)  # (batch, frames / 4, channels * bins / 4)
+        x = x.reshape(len(x), x.shape[1] // self.stack, -1)  # (batch, steps, stacked)
+        return self.project(x), (past_first, past_second)
+
+
+class RecurrentLayer(nn.Module):
+    """x + dropout(cell(norm(x))): one residual recurrent layer of any kind.
+
+    The plain cells compute h_t = f(W_h h_{t-1} + W_x x_t + b) with f = tanh or relu.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.norm = nn.LayerNorm(size)
+        self.cell: nn.RNNBase
+        if config.cell == "lstm":
+            self.cell = nn.LSTM(size, size, batch_first=True)
+        elif config.cell == "gru":
+            self.cell = nn.GRU(size, size, batch_first=True)
+        else:
+            kind = config.cell.removeprefix("rnn_")
+            self.cell = nn.RNN(size, size, nonlinearity=kind, batch_first=True)
+        self.dropout = nn.Dropout(config.dropout)
+        self.n_states = 2 if config.cell == "lstm" else 1
+        self._initialise(config.cell)
+
+    def _initialise(self, cell: Cell) -> None:
+        size = self.cell.hidden_size
+        with torch.no_grad():
+            for gate in self.cell.weight_hh_l0.split(size):
+                nn.init.orthogonal_(gate)
+            self.cell.bias_ih_l0.zero_()
+            self.cell.bias_hh_l0.zero_()
+            if cell == "lstm":  # remember by default (Jozefowicz et al. 2015)
+                self.cell.bias_ih_l0[size : 2 * size] = 1.0
+            if cell == "rnn_relu":  # near the identity (Le et al. 2015), but contracting
+                self.cell.weight_hh_l0.copy_(0.5 * torch.eye(size))
+
+    def initial_state(self, batch_size: int) -> ModelState:
+        zeros = self.norm.weight.new_zeros(batch_size, self.cell.hidden_size)
+        return (zeros,) * self.n_states
+
+    def forward(self, x: Tensor, state: ModelState) -> tuple[Tensor, ModelState]:
+        """Map (batch, steps, size) to the same shape."""
+        y = self.norm(x)
+        # torch keeps recurrent states as (layers, batch, size)
+        h = state[0][None].to(y.dtype)
+        if isinstance(self.cell, nn.LSTM):
+            y, (h, c) = self.cell(y, (h, state[1][None].to(y.dtype)))
+            new: ModelState = (h[0], c[0])
+        else:
+            y, h = self.cell(y, h)
+            new = (h[0],)
+        return x + self.dropout(y), new
+
+
+class RowConvolution(nn.Module):
+    """Look-ahead: output t mixes the hidden vectors of steps t .. t + lookahead.
+
+    It delays its output by `lookahead` steps instead of reading the future (Amodei et al.
+    2016, section 3.5).
+    """
+
+    def __init__(self, size: int, lookahead: int) -> None:
+        super().__init__()
+        self.lookahead = lookahead
+        self.weight = nn.Parameter(torch.zeros(lookahead + 1, size))
+        nn.init.ones_(self.weight[0])
+
+    def initial_state(self, batch_size: int) -> ModelState:
+        return (self.weight.new_zeros(batch_size, self.lookahead, self.weight.shape[1]),)
+
+    def forward(self, x: Tensor, state: ModelState) -> tuple[Tensor, ModelState]:
+        steps = x.shape[1]
+        x = torch.cat((state[0].to(x.dtype), x), dim=1)
+        y = sum(w * x[:, i : i + steps] for i, w in enumerate(self.weight))
+        assert isinstance(y, Tensor)
+        return y, (x[:, x.shape[1] - self.lookahead :],)
+
+
+class AcousticModel(nn.Module):
+    """Shared weights; the state of a stream goes in and comes out."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.front_end = FrontEnd(config)
+        self.layers = nn.ModuleList(RecurrentLayer(config) for _ in range(config.n_layers))
+        self.row_conv = (
+            RowConvolution(config.hidden_size, config.lookahead) if config.lookahead else None
+        )
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.emissions * config.vocab_size)
+
+    def _stages(self) -> list[nn.Module]:
+        """Every part that has state, in the order of data and of the state tuple."""
+        row_conv = [self.row_conv] if self.row_conv is not None else []
+        return [self.front_end, *self.layers, *row_conv]
+
+    def initial_state(self, batch_size: int = 1) -> ModelState:
+        """The state before a stream's first frame: zeros."""
+        parts = (stage.initial_state(batch_size) for stage in self._stages())  # type: ignore[operator]
+        return tuple(tensor for part in parts for tensor in part)
+
+    def forward(
+        self, features: Tensor, state: ModelState | None = None
+    ) -> tuple[Tensor, ModelState]:
+        """Map (batch, frames, n_mels) to log-probs (batch, frames // subsampling, vocab).
+
+        `frames` must be a multiple of `config.step_frames`. The first `config.delay` output
+        frames of a stream precede its start and mean nothing; feed `config.lookahead` more
+        steps at its end to get the last ones.
+        """
+        hidden, state = self.encode(features, state)
+        return self.classify(hidden[-1]), state
+
+    def encode(
+        self, features: Tensor, state: ModelState | None = None
+    ) -> tuple[list[Tensor], ModelState]:
+        """Hidden vectors (batch, steps, size) after each stage, and the new state."""
+        if features.shape[1] % self.config.step_frames:
+            raise ValueError(
+                f"{features.shape[1]} frames are no multiple of {self.config.step_frames}"
+            )
+        old = list(state if state is not None else self.initial_state(len(features)))
+        hidden: list[Tensor] = []
+        new: list[Tensor] = []
+        x = features
+        for stage in self._stages():
+            count = len(stage.initial_state(1))  # type: ignore[operator]
+            x, part = stage(x, tuple(old[:count]))
+            del old[:count]
+            new += part
+            hidden.append(x)
+        return hidden, tuple(new)
+
+    def classify(self, hidden: Tensor) -> Tensor:
+        """Hidden vectors (batch, steps, size) to log-probs (batch, output frames, vocab)."""
+        return split_emissions(self.output(self.norm(hidden)), self.config.emissions)
+
+
+def split_emissions(scores: Tensor, emissions: int) -> Tensor:
+    """Scores (batch, steps, emissions * vocab) to log-probs (batch, frames, vocab) in fp32."""
+    batch, steps, width = scores.shape
+    return scores.reshape(batch, steps * emissions, width // emissions).float().log_softmax(-1)
+
+
+def stack_states(states: Sequence[ModelState]) -> ModelState:
+    """One state for a batch from the states of its streams."""
+    return tuple(torch.cat(parts) for parts in zip(*states, strict=True))
+
+
+def split_state(state: ModelState) -> list[ModelState]:
+    """The states of the streams of a batch; the inverse of `stack_states`."""
+    return list(zip(*(part.split(1) for part in state), strict=True))

@@ -1,0 +1,215 @@
+"""Many concurrent streams through one shared model.
+
+The data of a stream flows one way::
+
+    accept -> mono -> resample -> features -> chunks -> step (model, batched) -> decoder
+                                                                            -> transcript
+
+`Recognizer` owns what streams share and never changes; `Session` owns what they do not.
+Neither knows a clock, a thread or a device: time is a count of frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .decoding.base import Decoder, Hypothesis, Word, text_of, words_of
+from .errors import AudioFormatError, ConfigError, SessionClosed
+from .features import FeatureExtractor
+from .framing import Framer
+from .model import AcousticModel, ModelState, split_state, stack_states
+from .resample import Resampler
+from .vocabulary import Vocabulary
+
+DEFAULT_CHUNK_SECONDS = 0.16
+"""Audio that one step consumes: what a live stream waits for, and what Python's cost is
+shared over. It changes no result."""
+
+MAX_CHANNELS = 32
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was understood in one utterance; times are seconds from the stream's start."""
+
+    words: tuple[Word, ...]
+    start: float
+    end: float
+
+    @property
+    def text(self) -> str:
+        """The words as one line."""
+        return text_of(self.words)
+
+
+class Recognizer:
+    """What all streams share: features, model, vocabulary, decoder settings. Immutable."""
+
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        model: AcousticModel,
+        vocabulary: Vocabulary,
+        decoder: Decoder,
+        *,
+        chunk_seconds: float = DEFAULT_CHUNK_SECONDS,
+    ) -> None:
+        if len(vocabulary) != model.config.vocab_size:
+            raise ConfigError(
+                f"a vocabulary of {len(vocabulary)} tokens does not fit a model of "
+                f"{model.config.vocab_size}"
+            )
+        self.extractor, self.model = extractor.eval(), model.eval()
+        self.vocabulary, self.decoder = vocabulary, decoder
+        step_seconds = extractor.config.frame_seconds * model.config.step_frames
+        self.chunk_frames = max(1, round(chunk_seconds / step_seconds)) * model.config.step_frames
+
+    @property
+    def sample_rate(self) -> int:
+        """The rate (Hz) that features are computed at; sessions resample to it."""
+        return self.extractor.config.sample_rate
+
+    @property
+    def frame_seconds(self) -> float:
+        """Duration of one output frame."""
+        return self.extractor.config.frame_seconds * self.model.config.subsampling
+
+    @property
+    def latency(self) -> float:
+        """Seconds of audio between a sound and the step that can use all of it, at most."""
+        config = self.extractor.config
+        lookahead = self.model.config.lookahead * self.model.config.step_frames
+        return (
+            (self.chunk_frames + lookahead) * config.frame_seconds
+            + (config.n_fft - config.hop_length) / config.sample_rate
+        )
+
+    def new_session(self, sample_rate: int, channels: int = 1) -> Session:
+        """A fresh stream of audio; AudioFormatError for impossible rates or channels."""
+        return Session(self, sample_rate, channels)
+
+    @torch.inference_mode()
+    def step(self, sessions: Sequence[Session]) -> None:
+        """Advance every given session, each of them `ready`, by one chunk in one batch.
+
+        All or nothing: if the model raises, no session has changed.
+        """
+        if not sessions:
+            return
+        features = torch.stack([s._chunks.peek() for s in sessions])  # (batch, frames, n_mels)
+        state = stack_states([s._state for s in sessions])
+        log_probs, state = self.model(features, state)
+        for session, rows, new in zip(sessions, log_probs, split_state(state), strict=True):
+            session._commit(rows, new)
+
+
+class Session:
+    """One audio stream: its buffers, its model state, its current utterance. One owner."""
+
+    def __init__(self, recognizer: Recognizer, sample_rate: int, channels: int = 1) -> None:
+        if not 1 <= channels <= MAX_CHANNELS:
+            raise AudioFormatError(f"{channels} channels are not in 1..{MAX_CHANNELS}")
+        self._recognizer, self._channels = recognizer, channels
+        frames = recognizer.chunk_frames
+        self._resampler = Resampler(sample_rate, recognizer.sample_rate)
+        self._features = recognizer.extractor.new_stream()
+        self._chunks = Framer(frames, frames, width=recognizer.extractor.config.n_mels)
+        self._state: ModelState = recognizer.model.initial_state()
+        self._decoder = recognizer.decoder.new_stream()
+        self._heard = False
+        self._feature_frames = 0
+        self._skip = recognizer.model.config.delay
+        self._frames_due: int | None = None
+        self.frame = 0
+        """Output frames decoded so far."""
+        self.utterance_start = 0
+        """Output frame at which the current utterance began."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether a chunk waits for `Recognizer.step`."""
+        return self._chunks.ready > 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether `finish` was called and everything has been stepped."""
+        return self._frames_due is not None and not self.ready
+
+    def accept(self, samples: NDArray[np.float32]) -> None:
+        """Take float samples in [-1, 1] shaped (count,) or (count, channels), any count.
+
+        Raises AudioFormatError for another shape or for values that are not finite, and
+        SessionClosed after `finish`; the session has not changed then.
+        """
+        if self._frames_due is not None:
+            raise SessionClosed("audio after finish()")
+        self._push(self._resampler.push(self._mono(samples)))
+
+    def finish(self) -> None:
+        """No more audio: release what resampler, look-ahead and chunking hold. Idempotent."""
+        if self._frames_due is not None:
+            return
+        if self._heard:
+            self._push(self._resampler.flush())
+            self._push(np.zeros(self._recognizer.extractor.config.tail_samples, np.float32))
+        model = self._recognizer.model.config
+        steps = -(-self._feature_frames // model.step_frames)
+        self._frames_due = steps * model.emissions
+        if steps:
+            frames = (steps + model.lookahead) * model.step_frames - self._feature_frames
+            total = self._chunks.pending + frames
+            self._chunks.pad(frames + -total % self._recognizer.chunk_frames)
+
+    def hypothesis(self) -> Hypothesis:
+        """The decoder's best reading of the current utterance. Pure."""
+        return self._decoder.hypothesis()
+
+    def transcript(self) -> Transcript:
+        """The current utterance so far as words with times. Pure."""
+        unit, start = self._recognizer.frame_seconds, self.utterance_start
+        words = words_of(self.hypothesis(), self._recognizer.vocabulary, unit, start * unit)
+        return Transcript(words, start * unit, self.frame * unit)
+
+    def start_utterance(self) -> None:
+        """Begin a new utterance here; the acoustic state is carried on.
+
+        The last token goes along, so that a sound which spans the cut is not written twice.
+        """
+        self._decoder = self._recognizer.decoder.new_stream(self._decoder.last_token)
+        self.utterance_start = self.frame
+
+    def _mono(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        samples = np.asarray(samples)
+        shape = (len(samples),) if samples.ndim == 1 else (len(samples), self._channels)
+        if samples.shape != shape or (samples.ndim == 1 and self._channels != 1):
+            raise AudioFormatError(
+                f"samples shaped {samples.shape}, expected (count, {self._channels})"
+            )
+        if samples.dtype.kind != "f":
+            raise AudioFormatError(f"samples of type {samples.dtype}, expected float in [-1, 1]")
+        if not np.isfinite(samples).all():
+            raise AudioFormatError("samples hold NaN or infinite values")
+        mono = samples if samples.ndim == 1 else samples.mean(axis=1)
+        return np.ascontiguousarray(mono, dtype=np.float32)
+
+    def _push(self, samples: NDArray[np.float32]) -> None:
+        self._heard = self._heard or len(samples) > 0
+        features = self._features.push(torch.from_numpy(samples))
+        self._feature_frames += len(features)
+        self._chunks.push(features)
+
+    def _commit(self, log_probs: torch.Tensor, state: ModelState) -> None:
+        self._chunks.drop()
+        self._state = state
+        skipped = min(self._skip, len(log_probs))
+        self._skip -= skipped
+        log_probs = log_probs[skipped:]
+        if self._frames_due is not None:  # the rest belongs to padding
+            log_probs = log_probs[: max(0, self._frames_due - self.frame)]
+        self.frame += len(log_probs)
+        self._decoder.advance(log_probs)

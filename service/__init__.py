@@ -1,0 +1,1 @@
+"""The asrd daemon and its command line, built on the `asr` library."""
