@@ -33,9 +33,11 @@ def _register_stand_in() -> None:
 
 
 try:
+    from torchaudio.functional import resample
     from torchaudio.transforms import MelSpectrogram
 except (OSError, ImportError):
     _register_stand_in()
+    from torchaudio.functional import resample
     from torchaudio.transforms import MelSpectrogram
 
-__all__ = ["MelSpectrogram"]
+__all__ = ["MelSpectrogram", "resample"]

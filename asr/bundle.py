@@ -1,0 +1,198 @@
+"""A model bundle: one folder that holds all a recogniser needs, and no code.
+
+::
+
+    manifest.json        format version, name, feature and model settings, checksums
+    weights.safetensors  weights in fp16, feature statistics in fp32
+    vocabulary.txt       one token a line; the first is the blank
+    README.md            the model card
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_tensors
+from safetensors.torch import save as dump_tensors
+
+from . import schema
+from .decoding.base import Decoder
+from .decoding.greedy import GreedyDecoder
+from .errors import BundleError, ConfigError
+from .features import FeatureConfig, FeatureExtractor
+from .locations import default_model_dir
+from .model import AcousticModel, ModelConfig
+from .streaming import DEFAULT_CHUNK_SECONDS, Recognizer
+from .vocabulary import Vocabulary
+
+FORMAT = "asrd-model"
+VERSION = 1
+MANIFEST, WEIGHTS, VOCABULARY = "manifest.json", "weights.safetensors", "vocabulary.txt"
+MAX_FILE_BYTES = 1 << 30
+"""A larger file is refused unread."""
+
+DECODERS = ("greedy",)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of manifest.json."""
+
+    name: str
+    sha256: dict[str, str]
+    """Checksum of each other file that the recogniser reads."""
+    features: FeatureConfig
+    model: ModelConfig
+    language: str = "en"
+    format: str = FORMAT
+    version: int = VERSION
+    decoder: str = "greedy"
+    """The decoder that reads this model best."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Where the weights come from; for people, not read by the recogniser."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded bundle."""
+
+    manifest: Manifest
+    extractor: FeatureExtractor
+    model: AcousticModel
+    vocabulary: Vocabulary
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read and check a bundle; weights become fp32. Raises BundleError naming the file."""
+    manifest = _read_manifest(path)
+    data = {name: _read_checked(path / name, manifest) for name in (WEIGHTS, VOCABULARY)}
+    try:
+        vocabulary = Vocabulary(data[VOCABULARY].decode().splitlines())
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise BundleError(path / VOCABULARY, str(error)) from error
+    if len(vocabulary) != manifest.model.vocab_size:
+        reason = f"{len(vocabulary)} tokens, the model has {manifest.model.vocab_size}"
+        raise BundleError(path / VOCABULARY, reason)
+    extractor, model = FeatureExtractor(manifest.features), AcousticModel(manifest.model)
+    try:
+        tensors = parse_tensors(data[WEIGHTS])
+    except SafetensorError as error:
+        raise BundleError(path / WEIGHTS, f"not a safetensors file: {error}") from error
+    _check_shapes(path / WEIGHTS, tensors, _tensors_of(extractor, model))
+    model.load_state_dict(
+        {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")}
+    )
+    extractor.mean.copy_(tensors["features.mean"])
+    extractor.std.copy_(tensors["features.std"])
+    return Bundle(manifest, extractor.eval(), model.eval(), vocabulary)
+
+
+def save_bundle(
+    path: Path, name: str, extractor: FeatureExtractor, model: AcousticModel,
+    vocabulary: Vocabulary, *, training: dict[str, Any] | None = None, decoder: str = "greedy",
+) -> None:
+    """Write a bundle folder; each file is complete or absent, the manifest comes last."""
+    tensors = {
+        key: tensor.half() if key.startswith("model.") else tensor.float()
+        for key, tensor in _tensors_of(extractor, model).items()
+    }
+    files = {
+        WEIGHTS: dump_tensors({k: v.detach().cpu().contiguous() for k, v in tensors.items()}),
+        VOCABULARY: ("\n".join(vocabulary.tokens) + "\n").encode(),
+    }
+    manifest = Manifest(
+        name=name,
+        sha256={file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
+        features=extractor.config,
+        model=model.config,
+        decoder=decoder,
+        training=training or {},
+    )
+    files[MANIFEST] = (json.dumps(schema.as_table(manifest), indent=2) + "\n").encode()
+    path.mkdir(parents=True, exist_ok=True)
+    for file, data in files.items():
+        part = path / f"{file}.part"
+        part.write_bytes(data)
+        part.replace(path / file)
+
+
+def load_recognizer(
+    path: Path | None = None,
+    *,
+    decoder: str | None = None,
+    chunk_seconds: float = DEFAULT_CHUNK_SECONDS,
+) -> Recognizer:
+    """A recogniser from a bundle folder; the default model if `path` is None.
+
+    `decoder` overrides the bundle's best. Raises BundleError, or ConfigError for an unknown
+    decoder.
+    """
+    bundle = load_bundle(path if path is not None else default_model_dir())
+    search = make_decoder(decoder or bundle.manifest.decoder)
+    return Recognizer(
+        bundle.extractor, bundle.model, bundle.vocabulary, search, chunk_seconds=chunk_seconds
+    )
+
+
+def make_decoder(name: str) -> Decoder:
+    """A decoder by its name; ConfigError lists the names."""
+    if name not in DECODERS:
+        raise ConfigError(f"unknown decoder {name!r}: use one of {', '.join(DECODERS)}")
+    return GreedyDecoder()
+
+
+def _tensors_of(extractor: FeatureExtractor, model: AcousticModel) -> dict[str, torch.Tensor]:
+    tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
+    return tensors | {"features.mean": extractor.mean, "features.std": extractor.std}
+
+
+def _read_manifest(path: Path) -> Manifest:
+    file = path / MANIFEST
+    if not path.is_dir():
+        raise BundleError(path, "no such model folder")
+    try:
+        table = json.loads(_read(file))
+    except ValueError as error:
+        raise BundleError(file, f"not JSON: {error}") from error
+    if not isinstance(table, dict) or table.get("format") != FORMAT:
+        raise BundleError(file, f"not the manifest of an {FORMAT}")
+    if table.get("version") != VERSION:
+        reason = f"format version {table.get('version')!r}, this asrd reads version {VERSION}"
+        raise BundleError(file, reason)
+    try:
+        return schema.build(Manifest, table)
+    except ConfigError as error:
+        raise BundleError(file, str(error)) from error
+
+
+def _read(file: Path) -> bytes:
+    try:
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise BundleError(file, f"larger than {MAX_FILE_BYTES} bytes")
+        return file.read_bytes()
+    except OSError as error:
+        raise BundleError(file, error.strerror or "cannot be read") from error
+
+
+def _read_checked(file: Path, manifest: Manifest) -> bytes:
+    data = _read(file)
+    if hashlib.sha256(data).hexdigest() != manifest.sha256.get(file.name):
+        raise BundleError(file, "checksum does not match the manifest; fetch the model anew")
+    return data
+
+
+def _check_shapes(
+    file: Path, found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]
+) -> None:
+    for key in sorted(found.keys() | wanted.keys()):
+        if key not in found or key not in wanted:
+            raise BundleError(file, f"tensor {key!r} is {'missing' if key in wanted else 'extra'}")
+        if found[key].shape != wanted[key].shape:
+            shapes = f"{tuple(found[key].shape)}, the manifest wants {tuple(wanted[key].shape)}"
+            raise BundleError(file, f"tensor {key!r} is shaped {shapes}")

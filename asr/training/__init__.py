@@ -1,0 +1,1 @@
+"""Training of acoustic models; needs the `train` extra. Nothing else imports it."""

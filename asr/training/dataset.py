@@ -1,0 +1,210 @@
+"""From recordings on disk to batches of features on the model's device."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr.errors import ManifestError
+from asr.features import FeatureExtractor
+from asr.manifest import Recording, read_lines, resolve_audio
+from asr.model import ModelConfig
+from asr.vocabulary import Vocabulary
+
+from .augment import Augmenter, change_speed, mask_features, speed_length, uniform
+from .config import AugmentConfig, DataConfig, TrainConfig, expand
+from .corpora import keep_within, read_corpus
+from .objective import Targets, needed_frames
+from .rooms import room_responses
+from .store import AudioStore
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Recordings with their samples and token ids, aligned by position."""
+
+    recordings: list[Recording]
+    store: AudioStore
+    tokens: list[list[int]]
+
+    @property
+    def hours(self) -> float:
+        """Hours of audio."""
+        return float(self.store.starts[-1]) / self.store.sample_rate / 3600
+
+
+def load_dataset(
+    sources: tuple[str, ...], data: DataConfig, vocabulary: Vocabulary, sample_rate: int,
+    cache: Path, *, limit_hours: float | None = None, limit: int | None = None, seed: int = 0,
+) -> Dataset:
+    """Read, filter and decode the recordings of `sources`.
+
+    `limit_hours` and `limit` (recordings) keep a random part, the same for a seed. Raises
+    ManifestError for recordings without text or with characters outside the vocabulary.
+    """
+    recordings: list[Recording] = []
+    for source in sources:
+        recordings += keep_within(read_corpus(expand(source)), data.minimum)
+    recordings = [r for r in recordings if r.seconds is None or r.seconds <= data.max_seconds]
+    if limit is not None or limit_hours is not None:
+        order = np.random.default_rng(seed).permutation(len(recordings))[:limit]
+        seconds = np.cumsum([recordings[int(i)].seconds or 5.0 for i in order])
+        count = int((seconds <= (limit_hours or np.inf) * 3600).sum())
+        recordings = [recordings[int(i)] for i in order[: max(count, 1)]]
+    if not recordings:
+        raise ManifestError(f"no recordings in {', '.join(sources) or 'an empty list'}")
+    tokens = []
+    for recording in recordings:
+        if recording.text is None:
+            raise ManifestError(f"{recording.audio}: no text to learn from")
+        try:
+            tokens.append(vocabulary.encode(recording.text))
+        except ValueError as error:
+            raise ManifestError(f"{recording.audio}: {error}") from error
+    store = AudioStore.open([r.audio for r in recordings], cache, sample_rate)
+    return Dataset(recordings, store, tokens)
+
+
+def load_augmenter(config: TrainConfig, cache: Path, device: torch.device) -> Augmenter:
+    """The augmenter with its noise and rooms on `device`."""
+    augment, rate = config.augment, config.features.sample_rate
+    noise = torch.zeros(0, dtype=torch.int16)
+    if augment.noise and config.data.noise:
+        store = AudioStore.open(_noise_files(config.data), cache, rate)
+        noise = store.samples.to(device)
+    rooms = torch.zeros(0, 1)
+    if augment.rooms:
+        rt60 = (augment.rt60_low, augment.rt60_high)
+        rooms = room_responses(
+            augment.room_count, rt60=rt60, sample_rate=rate, seed=config.run.seed, cache=cache
+        ).to(device)
+    return Augmenter(augment, noise, rooms, rate)
+
+
+def _noise_files(data: DataConfig) -> list[Path]:
+    import re
+
+    excluded = re.compile(data.noise_exclude) if data.noise_exclude else None
+    files = []
+    for source in data.noise:
+        path = expand(source)
+        for _, row in read_lines(path):
+            if excluded is None or not excluded.search(str(row.get("kind", ""))):
+                files.append(resolve_audio(path, row["audio"]))
+    return files
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """What one training step takes."""
+
+    features: Tensor
+    """(batch, frames, n_mels), padded to whole steps and for the look-ahead."""
+    frames: Tensor
+    """Output frames of each row."""
+    targets: Targets
+    seconds: float
+    """Audio in the batch, padding not counted."""
+    dropped: int
+    """Rows left out because their tokens need more frames than they have."""
+
+
+class BatchMaker:
+    """Turns row numbers of a dataset into features, augmented or plain."""
+
+    def __init__(
+        self, dataset: Dataset, extractor: FeatureExtractor, model: ModelConfig,
+        augmenter: Augmenter | None = None,
+    ) -> None:
+        self.dataset, self.extractor, self.model = dataset, extractor, model
+        self.augmenter = augmenter
+
+    def __call__(
+        self,
+        rows: list[int],
+        generator: torch.Generator,
+        *,
+        whole: bool = False,
+        keep_all: bool = False,
+    ) -> FeatureBatch:
+        """A batch; with `whole` the padding counts as audio, as live silence would.
+
+        Rows that CTC cannot align are dropped, unless `keep_all` or `whole` says otherwise.
+        """
+        audio, lengths = self._assemble(rows, generator)
+        if self.augmenter is not None:
+            audio = self.augmenter(audio, torch.tensor(lengths, device=audio.device), generator)
+        return self._features(rows, audio, lengths, generator, whole, keep_all or whole)
+
+    def samples(self, rows: list[int], generator: torch.Generator) -> Tensor:
+        """The augmented audio (batch, samples) alone."""
+        audio, lengths = self._assemble(rows, generator)
+        if self.augmenter is not None:
+            audio = self.augmenter(audio, torch.tensor(lengths, device=audio.device), generator)
+        return audio
+
+    def _assemble(
+        self, rows: list[int], generator: torch.Generator
+    ) -> tuple[Tensor, list[int]]:
+        """Audio (batch, samples) at one speed, with silence around; samples of each row."""
+        store, config = self.dataset.store, self._augment
+        rate = store.sample_rate
+        clips = [store[i] for i in rows]
+        speed = self.augmenter.draw_speed(generator) if self.augmenter else 1.0
+        padded = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True).float() / 32768
+        padded = change_speed(padded, speed)
+        tail = self.extractor.config.tail_samples
+        lead = (uniform(generator, len(rows), 0, config.lead) * rate).int().tolist()
+        trail = (uniform(generator, len(rows), 0, config.trail) * rate).int().tolist()
+        spans = [speed_length(len(clip), speed) for clip in clips]
+        lengths = [a + n + b + tail for a, n, b in zip(lead, spans, trail, strict=True)]
+        audio = padded.new_zeros(len(rows), max(lengths))
+        for row, (start, n) in enumerate(zip(lead, spans, strict=True)):
+            audio[row, start : start + n] = padded[row, :n]
+        return audio, lengths
+
+    @property
+    def _augment(self) -> AugmentConfig:
+        return self.augmenter.config if self.augmenter else AugmentConfig(lead=0.0, trail=0.0)
+
+    def _features(
+        self, rows: list[int], audio: Tensor, lengths: list[int], generator: torch.Generator,
+        whole: bool, keep_all: bool,
+    ) -> FeatureBatch:
+        c = self.extractor.config
+        with torch.no_grad():
+            features = self.extractor(audio)
+        counts = [
+            features.shape[1] if whole else max(0, 1 + (n - c.n_fft) // c.hop_length)
+            for n in lengths
+        ]
+        step = self.model.step_frames
+        due = [-(-count // step) * self.model.emissions for count in counts]
+        tokens = [self.dataset.tokens[i] for i in rows]
+        fits = [needed_frames(t) <= n for t, n in zip(tokens, due, strict=True)]
+        if not whole:
+            for row, count in enumerate(counts):
+                features[row, count:] = 0.0  # what a stream's last chunk is padded with
+        if self.augmenter is not None:
+            mask_features(features, counts, self._augment, generator, c.frame_seconds)
+        keep = [i for i, fit in enumerate(fits) if fit or keep_all]
+        if len(keep) < len(rows):
+            features = features[keep]
+        missing = -features.shape[1] % step + self.model.lookahead * step
+        features = torch.nn.functional.pad(features, (0, 0, 0, missing))
+        device = features.device
+        kept = [tokens[i] for i in keep]
+        targets = Targets(
+            torch.tensor([t for row in kept for t in row], dtype=torch.long, device=device),
+            torch.tensor([len(row) for row in kept], dtype=torch.long, device=device),
+        )
+        frames = torch.tensor([due[i] for i in keep], dtype=torch.long, device=device)
+        seconds = sum(lengths) / c.sample_rate
+        return FeatureBatch(features, frames, targets, seconds, fits.count(False))

@@ -1,0 +1,91 @@
+"""What training minimises: CTC at the output, and an auxiliary CTC at half depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from asr.model import AcousticModel, ModelState, split_emissions
+from asr.vocabulary import BLANK_ID
+
+from .config import LossConfig
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Token ids of a batch, concatenated, and the length of each row."""
+
+    tokens: Tensor
+    lengths: Tensor
+
+
+def needed_frames(tokens: list[int]) -> int:
+    """Output frames that CTC needs at least: one a token, and a blank between repeats."""
+    repeats = sum(a == b for a, b in zip(tokens, tokens[1:], strict=False))
+    return len(tokens) + repeats
+
+
+class Objective(nn.Module):
+    """The model with its loss, as one module, so that DDP sees every parameter."""
+
+    def __init__(self, model: AcousticModel, config: LossConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+        self.middle = max(1, model.config.n_layers // 2)
+        self.auxiliary = None
+        if config.auxiliary_weight and model.config.n_layers > 1:
+            size = model.config.hidden_size
+            width = model.config.emissions * model.config.vocab_size
+            self.auxiliary = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, width))
+
+    def forward(
+        self, features: Tensor, frames: Tensor, targets: Targets, state: ModelState | None = None
+    ) -> tuple[Tensor, ModelState]:
+        """Loss per target token of a batch, and the state behind it, detached.
+
+        `features` are (batch, frames, n_mels) with the look-ahead's padding; `frames` are the
+        output frames of each row.
+        """
+        scores, middle, state = self._encode(features, state)
+        delay = self.model.config.delay
+        loss = ctc_loss(scores[:, delay:], frames, targets)
+        if self.auxiliary is not None:
+            early = split_emissions(self.auxiliary(middle), self.model.config.emissions)
+            loss = loss + self.config.auxiliary_weight * ctc_loss(early, frames, targets)
+        return loss, state
+
+    def _encode(
+        self, features: Tensor, state: ModelState | None
+    ) -> tuple[Tensor, Tensor, ModelState]:
+        """Log-probs, the hidden vectors at half depth, and the state.
+
+        With `truncate_steps` the state is detached between pieces: back-propagation through
+        time is cut there, while the state itself is carried on (Williams and Peng 1990).
+        """
+        size = self.config.truncate_steps * self.model.config.step_frames
+        pieces = features.split(size, dim=1) if size else (features,)
+        scores, middles = [], []
+        for piece in pieces:
+            hidden, state = self.model.encode(piece, state)
+            state = tuple(part.detach() for part in state)
+            scores.append(self.model.classify(hidden[-1]))
+            middles.append(hidden[self.middle])
+        assert state is not None
+        return torch.cat(scores, dim=1), torch.cat(middles, dim=1), state
+
+
+def ctc_loss(log_probs: Tensor, frames: Tensor, targets: Targets) -> Tensor:
+    """CTC loss in fp32 per target token; rows that cannot be aligned count zero."""
+    total = F.ctc_loss(
+        log_probs.float().transpose(0, 1),  # (frames, batch, vocab)
+        targets.tokens,
+        frames,
+        targets.lengths,
+        blank=BLANK_ID,
+        reduction="sum",
+        zero_infinity=True,
+    )
+    return total / targets.lengths.sum().clamp(min=1)

@@ -1,0 +1,244 @@
+"""The training loop.
+
+Every random choice of step n is drawn from generators seeded with (seed, n, rank), and the
+batches of a pass are a function of (seed, pass): a run that resumes at a checkpoint does
+exactly what the uninterrupted run would have done.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed, nn
+
+from asr import schema
+from asr.errors import BundleError
+from asr.features import FeatureExtractor
+from asr.model import AcousticModel, ModelState
+from asr.vocabulary import Vocabulary
+
+from . import checkpoint
+from .batches import Batch, bucketed_batches, share, stream_batches
+from .config import TrainConfig, expand
+from .dataset import BatchMaker, FeatureBatch, load_augmenter, load_dataset
+from .devices import Placement, place
+from .objective import Objective
+from .optimizer import MovingAverage, learning_rate, make_optimizer
+from .progress import Progress
+from .scoring import character_error_rate
+from .start import set_statistics, warm_start
+
+logger = logging.getLogger(__name__)
+
+LAST, BEST = "last.pt", "best.pt"
+
+
+class Trainer:
+    """A run: its data, model, optimiser and position. `run()` trains to the end."""
+
+    def __init__(self, config: TrainConfig, vocabulary: Vocabulary | None = None) -> None:
+        self.config = config
+        self.vocabulary = vocabulary or Vocabulary.letters()
+        self.place: Placement = place(config.run.device)
+        torch.manual_seed(config.run.seed)
+        self.output = expand(config.run.output)
+        cache = expand(config.data.cache) if config.data.cache else self.output / "cache"
+        device = self.place.device
+        self.extractor = FeatureExtractor(config.features).to(device)
+        self.objective = Objective(AcousticModel(config.model), config.loss).to(device)
+        self._load_data(cache)
+        self.optimizer = make_optimizer(self.objective, config.optimizer)
+        self.average = MovingAverage(self.objective, config.optimizer.ema)
+        self.step, self.passes, self.at = 0, 0, 0
+        self.hours = 0.0
+        self.dropped = 0
+        self.best_cer = float("inf")
+        self._state: ModelState | None = None
+        self._batches: list[Batch] = []
+        if not self._resume():
+            if config.run.start_from:
+                warm_start(self, expand(config.run.start_from))
+            else:
+                set_statistics(self)
+            self.average = MovingAverage(self.objective, config.optimizer.ema)
+        self._plan_pass()
+        self._wrapped: nn.Module = self.objective
+        if self.place.world_size > 1:
+            self._wrapped = nn.parallel.DistributedDataParallel(self.objective)
+
+    def _load_data(self, cache: Path) -> None:
+        data, rate = self.config.data, self.config.features.sample_rate
+        # one process decodes while the others wait for its files
+        if not self.place.is_first:
+            distributed.barrier()
+        self.train_set = load_dataset(
+            data.train, data, self.vocabulary, rate, cache,
+            limit_hours=data.limit_hours, seed=self.config.run.seed,
+        )
+        self.dev_set = (
+            load_dataset(data.dev, data, self.vocabulary, rate, cache, limit=data.dev_utterances)
+            if data.dev
+            else None
+        )
+        augmenter = load_augmenter(self.config, cache, self.place.device)
+        if self.place.is_first and self.place.world_size > 1:
+            distributed.barrier()
+        if self.place.device.type == "cuda":
+            object.__setattr__(self.train_set, "store", self.train_set.store.to(self.place.device))
+        self.maker = BatchMaker(self.train_set, self.extractor, self.config.model, augmenter)
+
+    def run(self) -> None:
+        """Train until the steps or minutes are used up; checkpoints on the way and at the end.
+
+        KeyboardInterrupt ends it in the same orderly way.
+        """
+        run = self.config.run
+        began = saved = time.monotonic()
+        progress = Progress(self.output, run.steps, self.step, enabled=self.place.is_first)
+        try:
+            while self.step < run.steps:
+                loss, norm = self.train_step()
+                rate = learning_rate(self.config.optimizer, self.step - 1, run.steps)
+                progress.step(loss=loss, learning_rate=rate, gradient_norm=norm)
+                if self.step % 50 == 0:
+                    progress.log(
+                        step=self.step, hours=self.hours, loss=loss, learning_rate=rate,
+                        gradient_norm=norm, minutes=(time.monotonic() - began) / 60,
+                    )
+                if self.step % run.evaluate_steps == 0 or self.step == run.steps:
+                    self._evaluate(progress)
+                now = time.monotonic()
+                if now - saved > run.checkpoint_minutes * 60:
+                    self.save(LAST)
+                    saved = now
+                if run.minutes is not None and now - began > run.minutes * 60:
+                    break
+        except KeyboardInterrupt:
+            logger.warning("interrupted at step %d; run again to resume", self.step)
+        finally:
+            self.save(LAST)
+            progress.close()
+
+    def train_step(self) -> tuple[float, float]:
+        """One update; returns the loss per token and the gradient norm before clipping."""
+        rank, seed = self.place.rank, self.config.run.seed
+        mixed = (seed * 1_000_003 + self.step) * 1_009 + rank
+        torch.manual_seed(mixed)  # dropout
+        generator = torch.Generator().manual_seed(mixed + 1)
+        batch = self._next_batch(generator)
+        rate = learning_rate(self.config.optimizer, self.step, self.config.run.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        self._wrapped.train()
+        with self._autocast():
+            loss, state = self._wrapped(batch.features, batch.frames, batch.targets, self._state)
+        loss.backward()
+        clip = self.config.optimizer.clip_norm or float("inf")
+        norm = nn.utils.clip_grad_norm_(self.objective.parameters(), clip)
+        if torch.isfinite(norm):  # one bad batch must not ruin the weights
+            self.optimizer.step()
+        self._state = state if self.config.loss.carry_state else None
+        self.step += 1
+        self.at += 1
+        self.hours += batch.seconds * self.place.world_size / 3600
+        self.dropped += batch.dropped
+        self.average.update(self.objective, self.step)
+        return float(loss), float(norm)
+
+    def _next_batch(self, generator: torch.Generator) -> FeatureBatch:
+        if self.at >= len(self._batches):
+            self.passes += 1
+            self.at = 0
+            self._state = None
+            self._plan_pass()
+        carry = self.config.loss.carry_state
+        return self.maker(self._batches[self.at], generator, whole=carry)
+
+    def _plan_pass(self) -> None:
+        data, run, rank = self.config.data, self.config.run, self.place
+        if self.config.loss.carry_state:
+            speakers = [r.speaker for r in self.train_set.recordings]
+            batches = stream_batches(
+                speakers, streams=min(data.batch_rows, len(speakers)), seed=run.seed,
+                number=self.passes,
+            )
+        else:
+            batches = bucketed_batches(
+                self.train_set.store.lengths,
+                budget=round(data.batch_seconds * self.config.features.sample_rate),
+                rows=data.batch_rows, seed=run.seed, number=self.passes,
+                ascending=self.passes < data.sorted_passes,
+            )
+        self._batches = share(batches, rank.rank, rank.world_size)
+
+    def _autocast(self) -> Any:
+        if self.config.run.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.place.device.type, dtype=torch.bfloat16)
+
+    def _evaluate(self, progress: Progress) -> None:
+        if self.dev_set is None or not self.place.is_first:
+            return
+        cer = character_error_rate(self.averaged_model(), self.extractor, self.dev_set,
+                                   self.vocabulary)
+        progress.log(step=self.step, hours=self.hours, dev_cer=cer, dropped=self.dropped)
+        if cer < self.best_cer:
+            self.best_cer = cer
+            self.save(BEST)
+
+    def averaged_model(self) -> AcousticModel:
+        """A copy of the model with the averaged weights, for evaluation and export."""
+        model = AcousticModel(self.config.model).to(self.place.device)
+        source = self.average.values if self.config.optimizer.ema else self.objective.state_dict()
+        model.load_state_dict(
+            {k.removeprefix("model."): v for k, v in source.items() if k.startswith("model.")}
+        )
+        return model.eval()
+
+    def save(self, name: str) -> None:
+        """Write a checkpoint into the output folder; only the first process does."""
+        if not self.place.is_first:
+            return
+        checkpoint.save(
+            self.output / name,
+            {
+                "config": schema.as_table(self.config),
+                "vocabulary": list(self.vocabulary.tokens),
+                "objective": self.objective.state_dict(),
+                "average": self.average.values,
+                "optimizer": self.optimizer.state_dict(),
+                "mean": self.extractor.mean,
+                "std": self.extractor.std,
+                "state": self._state,
+                "position": [self.step, self.passes, self.at],
+                "hours": self.hours,
+                "dropped": self.dropped,
+                "best_cer": self.best_cer,
+            },
+        )
+
+    def _resume(self) -> bool:
+        path = self.output / LAST
+        if not path.exists():
+            return False
+        content = checkpoint.load(path)
+        if content["config"]["model"] != schema.as_table(self.config.model):
+            raise BundleError(path, "belongs to a model of another shape; choose another output")
+        self.objective.load_state_dict(content["objective"])
+        self.average.load(content["average"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.extractor.mean.copy_(content["mean"])
+        self.extractor.std.copy_(content["std"])
+        device = self.place.device
+        state = content["state"]
+        self._state = None if state is None else tuple(part.to(device) for part in state)
+        self.step, self.passes, self.at = content["position"]
+        self.hours, self.dropped = content["hours"], content["dropped"]
+        self.best_cer = content["best_cer"]
+        return True
