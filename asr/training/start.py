@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 STATISTICS_BATCHES = 24
+MIN_VARIANCE = 0.25
+"""Speech has variances of 5 to 10. A band that the data never uses must not become a
+magnifying glass for rounding noise."""
 
 
 @torch.no_grad()
@@ -31,7 +34,7 @@ def set_statistics(trainer: Trainer) -> None:
         squares = squares + mels.square().sum(0)
         frames += len(mels)
     mean = total / frames
-    std = (squares / frames - mean.square()).clamp(min=1e-4).sqrt()
+    std = (squares / frames - mean.square()).clamp(min=MIN_VARIANCE).sqrt()
     trainer.extractor.mean.copy_(mean)
     trainer.extractor.std.copy_(std)
 

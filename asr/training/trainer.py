@@ -149,7 +149,7 @@ class Trainer:
         self.hours += batch.seconds * self.place.world_size / 3600
         self.dropped += batch.dropped
         self.average.update(self.objective, self.step)
-        return float(loss), float(norm)
+        return loss.item(), norm.item()
 
     def _next_batch(self, generator: torch.Generator) -> FeatureBatch:
         if self.at >= len(self._batches):

@@ -1,0 +1,96 @@
+"""`asrd evaluate`: error rates and speed on lists of recordings."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from service.evaluation import Evaluation
+
+WORST = 5
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "evaluate",
+        help="measure word errors and speed on manifests",
+        description="Stream each recording of a manifest like live audio and compare with its "
+        "text. A manifest holds one JSON object a line: audio, text, speaker, seconds; audio is "
+        "looked up beside the manifest, then one folder above.",
+    )
+    parser.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="model folder")
+    parser.add_argument("--decoder", metavar="NAME", help="default: the model's best")
+    parser.add_argument(
+        "--streams", type=int, default=1, metavar="N", help="recordings at once (default 1)"
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads")
+    parser.add_argument("--json", action="store_true", help="one JSON object a manifest")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate all manifests; 1 if a recording could not be read."""
+    import torch
+    from tqdm import tqdm
+
+    from asr.bundle import load_recognizer
+    from asr.manifest import read_manifest
+    from service.evaluation import evaluate
+
+    if args.streams < 1 or args.threads < 1:
+        raise UsageError("--streams and --threads must be at least 1")
+    torch.set_num_threads(args.threads)
+    manifests = [(path, read_manifest(path)) for path in args.manifests]
+    recognizer = load_recognizer(args.model, decoder=args.decoder)
+    failed = False
+    for path, recordings in manifests:
+        with tqdm(
+            total=len(recordings), desc=path.stem, unit="file", disable=None, leave=False
+        ) as bar:
+            result = evaluate(
+                recognizer, recordings, streams=args.streams, on_result=lambda _: bar.update()
+            )
+        for failure in result.failures:
+            sys.stderr.write(f"asrd: {failure.name}: {failure.reason}\n")
+            failed = True
+        print(json.dumps(as_json(path, result)) if args.json else as_text(path, result), flush=True)
+    return 1 if failed else 0
+
+
+def as_json(path: Path, result: Evaluation) -> dict[str, Any]:
+    """The figures as published: rates are fractions, null where nothing was scored."""
+    return {
+        "manifest": str(path),
+        "utterances": result.utterances,
+        "words": result.words.reference,
+        "wer": result.words.rate,
+        "cer": result.characters.rate,
+        "rtf": result.rtf,
+    }
+
+
+def as_text(path: Path, result: Evaluation) -> str:
+    """The same for people, with the worst utterances."""
+    w, c = result.words, result.characters
+    lines = [f"{path}: {result.utterances} utterances, {result.seconds / 60:.1f} min of audio"]
+    if w.rate is None or c.rate is None:
+        lines.append("  no texts to compare with")
+    else:
+        lines.append(
+            f"  WER {w.rate:.2%} of {w.reference} words: {w.substitutions} substituted, "
+            f"{w.deletions} deleted, {w.insertions} inserted"
+        )
+        lines.append(f"  CER {c.rate:.2%} of {c.reference} characters")
+    if result.rtf is not None:
+        lines.append(f"  RTF {result.rtf:.4f} CPU seconds a second of audio")
+    for scored in result.worst(WORST):
+        lines.append(f"  {scored.recording.id}: {scored.words.errors} errors")
+        lines.append(f"    text:  {scored.recording.text}")
+        lines.append(f"    heard: {scored.text}")
+    return "\n".join(lines)

@@ -1,0 +1,29 @@
+"""`asrd export`: make a model bundle of a training checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "export",
+        help="make a model folder of a checkpoint",
+        description="Write the weights of a checkpoint (best.pt or last.pt of a training run) as "
+        "a model folder in fp16, ready for --model.",
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    parser.add_argument("output", type=Path, metavar="DIR")
+    parser.add_argument("--name", help="name of the model (default: the folder's)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the bundle."""
+    from asr.training.export import export
+
+    export(args.checkpoint, args.output, args.name or args.output.resolve().name)
+    return 0
