@@ -142,15 +142,17 @@ class RecurrentLayer(nn.Module):
 
     def _initialise(self, cell: Cell) -> None:
         size = self.cell.hidden_size
+        weights = dict(self.cell.named_parameters())
+        recurrent, bias = weights["weight_hh_l0"], weights["bias_ih_l0"]
         with torch.no_grad():
-            for gate in self.cell.weight_hh_l0.split(size):
+            for gate in torch.split(recurrent, size):
                 nn.init.orthogonal_(gate)
-            self.cell.bias_ih_l0.zero_()
-            self.cell.bias_hh_l0.zero_()
+            bias.zero_()
+            weights["bias_hh_l0"].zero_()
             if cell == "lstm":  # remember by default (Jozefowicz et al. 2015)
-                self.cell.bias_ih_l0[size : 2 * size] = 1.0
+                bias[size : 2 * size] = 1.0
             if cell == "rnn_relu":  # near the identity (Le et al. 2015), but contracting
-                self.cell.weight_hh_l0.copy_(0.5 * torch.eye(size))
+                recurrent.copy_(0.5 * torch.eye(size))
 
     def initial_state(self, batch_size: int) -> ModelState:
         zeros = self.norm.weight.new_zeros(batch_size, self.cell.hidden_size)
@@ -268,4 +270,4 @@ def stack_states(states: Sequence[ModelState]) -> ModelState:
 
 def split_state(state: ModelState) -> list[ModelState]:
     """The states of the streams of a batch; the inverse of `stack_states`."""
-    return list(zip(*(part.split(1) for part in state), strict=True))
+    return list(zip(*(torch.split(part, 1) for part in state), strict=True))

@@ -17,7 +17,7 @@ from .config import AugmentConfig
 
 def uniform(generator: torch.Generator, count: int, low: float, high: float) -> Tensor:
     """`count` draws from [low, high), on the CPU."""
-    return torch.rand(count, generator=generator) * (high - low) + low
+    return low + torch.rand(count, generator=generator) * (high - low)
 
 
 def change_speed(samples: Tensor, speed: float) -> Tensor:
@@ -25,7 +25,8 @@ def change_speed(samples: Tensor, speed: float) -> Tensor:
     if speed == 1.0:
         return samples
     ratio = Fraction(speed).limit_denominator(100)
-    return resample(samples, ratio.numerator, ratio.denominator)
+    changed: Tensor = resample(samples, ratio.numerator, ratio.denominator)
+    return changed
 
 
 def speed_length(samples: int, speed: float) -> int:

@@ -38,7 +38,7 @@ def bucketed_batches(
     if current:
         batches.append(current)
     if not ascending:
-        rng.shuffle(batches)  # type: ignore[arg-type]
+        rng.shuffle(batches)
     return batches
 
 
@@ -50,11 +50,11 @@ def stream_batches(
     Recordings of one speaker follow each other. What does not fill all rows is left out.
     """
     rng = np.random.default_rng((seed, number))
-    order = rng.permutation(len(speakers))
+    shuffled = map(int, rng.permutation(len(speakers)))
     ranks = {name: rank for rank, name in enumerate(rng.permutation(sorted(set(speakers))))}
-    order = sorted(order, key=lambda i: ranks[speakers[int(i)]])
+    order = sorted(shuffled, key=lambda i: ranks[speakers[i]])
     steps = len(order) // streams
-    return [[int(order[r * steps + k]) for r in range(streams)] for k in range(steps)]
+    return [[order[r * steps + k] for r in range(streams)] for k in range(steps)]
 
 
 def share(batches: list[Batch], rank: int, world_size: int) -> list[Batch]:

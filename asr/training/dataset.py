@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,6 @@ from .objective import Targets, needed_frames
 from .rooms import room_responses
 from .store import AudioStore
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Dataset:
@@ -38,6 +36,10 @@ class Dataset:
     def hours(self) -> float:
         """Hours of audio."""
         return float(self.store.starts[-1]) / self.store.sample_rate / 3600
+
+    def to(self, device: torch.device) -> Dataset:
+        """The same with its samples on another device: 31 hours take 3.6 GB of it."""
+        return replace(self, store=self.store.to(device))
 
 
 def load_dataset(
@@ -89,8 +91,6 @@ def load_augmenter(config: TrainConfig, cache: Path, device: torch.device) -> Au
 
 
 def _noise_files(data: DataConfig) -> list[Path]:
-    import re
-
     excluded = re.compile(data.noise_exclude) if data.noise_exclude else None
     files = []
     for source in data.noise:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class Targets:
 
 def needed_frames(tokens: list[int]) -> int:
     """Output frames that CTC needs at least: one a token, and a blank between repeats."""
-    repeats = sum(a == b for a, b in zip(tokens, tokens[1:], strict=False))
+    repeats = sum(a == b for a, b in pairwise(tokens))
     return len(tokens) + repeats
 
 
@@ -66,7 +67,7 @@ class Objective(nn.Module):
         time is cut there, while the state itself is carried on (Williams and Peng 1990).
         """
         size = self.config.truncate_steps * self.model.config.step_frames
-        pieces = features.split(size, dim=1) if size else (features,)
+        pieces = torch.split(features, size, dim=1) if size else (features,)
         scores, middles = [], []
         for piece in pieces:
             hidden, state = self.model.encode(piece, state)

@@ -96,4 +96,5 @@ def decode(path: Path, sample_rate: int) -> NDArray[np.int16]:
     mono = samples.mean(axis=1)
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate)
-    return (np.clip(mono, -1.0, 1.0) * 32767).round().astype(np.int16)
+    pcm: NDArray[np.int16] = (np.clip(mono, -1.0, 1.0) * 32767).round().astype(np.int16)
+    return pcm

@@ -88,8 +88,8 @@ class Trainer:
         augmenter = load_augmenter(self.config, cache, self.place.device)
         if self.place.is_first and self.place.world_size > 1:
             distributed.barrier()
-        if self.place.device.type == "cuda":
-            object.__setattr__(self.train_set, "store", self.train_set.store.to(self.place.device))
+        self.train_set = self.train_set.to(self.place.device)
+        self.dev_set = self.dev_set and self.dev_set.to(self.place.device)
         self.maker = BatchMaker(self.train_set, self.extractor, self.config.model, augmenter)
 
     def run(self) -> None:
@@ -237,7 +237,9 @@ class Trainer:
         self.extractor.std.copy_(content["std"])
         device = self.place.device
         state = content["state"]
-        self._state = None if state is None else tuple(part.to(device) for part in state)
+        # the file holds the streams of the first process only; with several, all start afresh
+        if state is not None and self.place.world_size == 1:
+            self._state = tuple(part.to(device) for part in state)
         self.step, self.passes, self.at = content["position"]
         self.hours, self.dropped = content["hours"], content["dropped"]
         self.best_cer = content["best_cer"]

@@ -8,44 +8,40 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from service.arguments import positive_int
+
 if TYPE_CHECKING:
     from service.evaluation import Evaluation
 
 WORST = 5
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    parser = subparsers.add_parser(
         "evaluate",
         help="measure word errors and speed on manifests",
         description="Stream each recording of a manifest like live audio and compare with its "
         "text. A manifest holds one JSON object a line: audio, text, speaker, seconds; audio is "
         "looked up beside the manifest, then one folder above.",
     )
-    parser.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST")
-    parser.add_argument("--model", type=Path, metavar="DIR", help="model folder")
-    parser.add_argument("--decoder", metavar="NAME", help="default: the model's best")
-    parser.add_argument(
-        "--streams", type=int, default=1, metavar="N", help="recordings at once (default 1)"
-    )
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads")
-    parser.add_argument("--json", action="store_true", help="one JSON object a manifest")
-    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add("manifests", nargs="+", type=Path, metavar="MANIFEST")
+    add("--model", type=Path, metavar="DIR", help="model folder")
+    add("--decoder", metavar="NAME", help="default: the model's best")
+    add("--streams", type=positive_int, default=1, metavar="N", help="recordings at once (1)")
+    add("--threads", type=positive_int, default=1, metavar="N", help="CPU threads (1)")
+    add("--json", action="store_true", help="one JSON object a manifest")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate all manifests; 1 if a recording could not be read."""
-    import torch
     from tqdm import tqdm
 
     from asr.bundle import load_recognizer
     from asr.manifest import read_manifest
     from service.evaluation import evaluate
 
-    if args.streams < 1 or args.threads < 1:
-        raise UsageError("--streams and --threads must be at least 1")
-    torch.set_num_threads(args.threads)
     manifests = [(path, read_manifest(path)) for path in args.manifests]
     recognizer = load_recognizer(args.model, decoder=args.decoder)
     failed = False

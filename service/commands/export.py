@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    parser = subparsers.add_parser(
         "export",
         help="make a model folder of a checkpoint",
         description="Write the weights of a checkpoint (best.pt or last.pt of a training run) as "
@@ -18,7 +17,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     parser.add_argument("output", type=Path, metavar="DIR")
     parser.add_argument("--name", help="name of the model (default: the folder's)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from asr.errors import ConfigError
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    parser = subparsers.add_parser(
         "train",
         help="train an acoustic model",
         description="Train as CONFIG.toml says, with checkpoints in its run.output folder. Run "
@@ -22,7 +21,6 @@ def add_parser(subparsers: Any) -> None:
         "--set", action="append", default=[], metavar="SECTION.KEY=VALUE",
         help="override a setting; may be repeated",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ def test_a_transcript_without_audio_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_transcripts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="no \\*.trans.txt"):
+    with pytest.raises(ManifestError, match=r"no \*\.trans\.txt"):
         read_corpus(tmp_path)
 
 
