@@ -62,9 +62,9 @@ class Console:
         shown = f"{self._settled.get(event.stream, '')} {event.text}".strip()[-_TAIL:]
         if not isinstance(event, Partial):
             self._settled[event.stream] = shown
-        width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # 0: it does not know
         # a line that wraps could not be drawn over: its end is what is new
-        sys.stderr.write(_CLEAR_LINE + (name + shown)[-width:])
+        sys.stderr.write(_CLEAR_LINE + (name + shown)[1 - columns :])
         sys.stderr.flush()
 
     def progress(self, done: float) -> None:
