@@ -116,7 +116,7 @@ def test_leaving_early_ends_ffmpeg(tmp_path: Path, ffmpeg: str) -> None:
 def test_a_file_of_unknown_length_is_read_to_its_end(tmp_path: Path, ffmpeg: str) -> None:
     soundfile.write(tmp_path / "x.wav", tone(), 16_000)
     for name, codec in (("p.wav", "wav"), ("p.flac", "flac")):
-        command = [ffmpeg, "-loglevel", "error", "-i", tmp_path / "x.wav", "-f", codec, "-"]
+        command = [ffmpeg, "-loglevel", "error", "-i", str(tmp_path / "x.wav"), "-f", codec, "-"]
         piped = subprocess.run(command, capture_output=True, check=True).stdout
         (tmp_path / name).write_bytes(piped)
         assert read(tmp_path / name) == pytest.approx(tone(), abs=1e-4)
@@ -214,7 +214,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
 
 def test_a_video_without_sound_is_an_error(tmp_path: Path, ffmpeg: str) -> None:
     red = ["-f", "lavfi", "-i", "color=c=red:s=16x16:d=1"]
-    command = [ffmpeg, "-loglevel", "error", *red, tmp_path / "x.mkv"]
+    command = [ffmpeg, "-loglevel", "error", *red, str(tmp_path / "x.mkv")]
     subprocess.run(command, check=True)
     with pytest.raises(AudioFileError, match="no audio track"), open_audio(tmp_path / "x.mkv"):
         pass
@@ -270,5 +270,5 @@ def ffmpeg() -> str:
 
 
 def convert(ffmpeg: str, source: Path, target: Path) -> None:
-    command = [ffmpeg, "-nostdin", "-loglevel", "error", "-i", source, f"file:{target}"]
+    command = [ffmpeg, "-nostdin", "-loglevel", "error", "-i", str(source), f"file:{target}"]
     subprocess.run(command, check=True)

@@ -15,7 +15,7 @@ from asr.errors import AudioFileError
 from asr.streaming import Recognizer, Session
 from service.endpointing import EndpointConfig
 from service.events import Event, Partial
-from service.offline import FileSource, SourceResult, transcribe_sources
+from service.offline import BlockSource, FileSource, SourceResult, transcribe_sources
 
 Speech = Callable[..., NDArray[np.float32]]
 
@@ -80,7 +80,7 @@ def test_a_failing_source_harms_no_other_and_keeps_what_was_read(
 ) -> None:
     nan = speech("ab cd")
     nan[9000] = np.nan
-    sources = [
+    sources: list[BlockSource] = [
         MemorySource("good", speech("ab cd")),
         MemorySource("cut", speech("ab cd"), fail_at=3),
         MemorySource("nan", nan),
@@ -138,7 +138,8 @@ def test_ready_streams_share_one_batch_and_no_more_are_open_than_asked(
 
 
 def test_progress_climbs_to_the_number_of_sources(recognizer: Recognizer, speech: Speech) -> None:
-    sources = [MemorySource("x", speech("abcd")), FileSource(Path("missing.wav"))]
+    missing = FileSource(Path("missing.wav"))
+    sources: list[BlockSource] = [MemorySource("x", speech("abcd")), missing]
     done: list[float] = []
     list(transcribe_sources(recognizer, sources, on_progress=done.append))
     assert done == sorted(done)

@@ -161,7 +161,9 @@ def test_a_broken_file_leaves_the_others_transcribed(
     samples[1] = np.nan
     soundfile.write(nan, samples, 16_000, subtype="FLOAT")
     empty, text, folder = tmp_path / "empty.wav", tmp_path / "text.wav", tmp_path / "folder"
-    empty.touch(), text.write_text("hello\n" * 99), folder.mkdir()
+    empty.touch()
+    text.write_text("hello\n" * 99)
+    folder.mkdir()
     low = tmp_path / "low.wav"
     soundfile.write(low, np.zeros(99), 4_000)
     bad = [cut, flac, nan, empty, text, folder, low, tmp_path / "missing.wav"]
