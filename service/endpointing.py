@@ -1,0 +1,54 @@
+"""Decide when an utterance is over: pure arithmetic on durations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from asr.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class EndpointConfig:
+    """The rules, as seconds. Each one alone ends an utterance."""
+
+    silence_after_speech: float = 1.0
+    """Silence that ends an utterance with words."""
+    silence_without_speech: float = 5.0
+    """Silence that ends one without, so that a search never grows on nothing."""
+    max_utterance: float = 30.0
+    """Length from which on the next gap between words ends the utterance."""
+    gap: float = 0.3
+    """Silence that counts as such a gap; letters of one word are hardly ever that far apart."""
+    hard_limit: float = 35.0
+    """Length that ends an utterance wherever it is, be it inside a word."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not getattr(self, field.name) > 0:
+                raise ConfigError(f"{field.name} must be above 0, got {getattr(self, field.name)}")
+        if self.hard_limit < self.max_utterance:
+            raise ConfigError(
+                f"hard_limit ({self.hard_limit}) must not be below "
+                f"max_utterance ({self.max_utterance})"
+            )
+
+
+def is_endpoint(
+    config: EndpointConfig,
+    *,
+    utterance: float,
+    trailing_silence: float,
+    has_speech: bool,
+    between_words: bool,
+) -> bool:
+    """Whether an utterance of that many seconds ends here.
+
+    `between_words` says that the last token marks the end of a word, so that a cut right
+    here splits none.
+    """
+    if not has_speech:
+        return trailing_silence >= config.silence_without_speech
+    if trailing_silence >= config.silence_after_speech or utterance >= config.hard_limit:
+        return True
+    in_gap = between_words or trailing_silence >= config.gap
+    return utterance >= config.max_utterance and in_gap

@@ -1,0 +1,55 @@
+"""What a stream tells the world: plain, immutable data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asr.decoding.base import Word, text_of
+
+
+@dataclass(frozen=True)
+class Partial:
+    """What an utterance reads like so far; the next one replaces it as a whole."""
+
+    stream: str
+    utterance: int
+    """Counts the utterances of the stream that had words, from 0."""
+    text: str
+    """Empty where a search took back all that it had shown."""
+    start: float
+    """Seconds from the stream's start to the first word."""
+    end: float
+    """Seconds from the stream's start to the end of the last word."""
+
+
+@dataclass(frozen=True)
+class Final:
+    """A finished utterance of at least one word; it will not change any more."""
+
+    stream: str
+    utterance: int
+    words: tuple[Word, ...]
+    """With start and end in seconds from the stream's start, confidence in [0, 1]."""
+
+    @property
+    def text(self) -> str:
+        """The words as one line."""
+        return text_of(self.words)
+
+    @property
+    def start(self) -> float:
+        """Seconds from the stream's start to the first word."""
+        return self.words[0].start
+
+    @property
+    def end(self) -> float:
+        """Seconds from the stream's start to the end of the last word."""
+        return self.words[-1].end
+
+    @property
+    def confidence(self) -> float:
+        """The mean of the words' confidences."""
+        return sum(word.confidence for word in self.words) / len(self.words)
+
+
+Event = Partial | Final

@@ -1,0 +1,100 @@
+"""One stream, sans I/O: audio in, transcript events out.
+
+Whoever drives it steps `session` (alone or in a batch) while that is ready and asks for
+`events` after each step::
+
+    transcriber.accept(samples)
+    while transcriber.session.ready:
+        recognizer.step([transcriber.session])
+        publish(transcriber.events())
+
+and at the end calls `finish`, steps once more what became ready, and asks for
+`last_events`. Microphones, clients and files all take this path.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr.decoding.base import Hypothesis, text_of
+from asr.streaming import Recognizer
+
+from .endpointing import EndpointConfig, is_endpoint
+from .events import Event, Final, Partial
+
+
+class StreamTranscriber:
+    """Cuts one session into utterances and tells what is new in them. One owner."""
+
+    def __init__(
+        self,
+        stream: str,
+        recognizer: Recognizer,
+        sample_rate: int,
+        channels: int = 1,
+        *,
+        endpoint: EndpointConfig | None = None,
+        partials: bool = True,
+    ) -> None:
+        """AudioFormatError for a rate or a count of channels that no session takes.
+
+        Without `partials` only finals are told, which saves rendering text at each step.
+        """
+        self.session = recognizer.new_session(sample_rate, channels)
+        self._stream, self._partials = stream, partials
+        self._endpoint = endpoint or EndpointConfig()
+        self._vocabulary, self._unit = recognizer.vocabulary, recognizer.frame_seconds
+        self._utterance = 0
+        self._shown = ""
+
+    def accept(self, samples: NDArray[np.float32]) -> None:
+        """Take float samples shaped (count,) or (count, channels); see `Session.accept`."""
+        self.session.accept(samples)
+
+    def finish(self) -> None:
+        """No more audio: what look-ahead and chunking hold becomes ready."""
+        self.session.finish()
+
+    def events(self) -> list[Event]:
+        """What is due after one step of the session."""
+        best = self.session.hypothesis()
+        if self._ends(best):
+            return self._close()
+        return self._partial() if self._partials else []
+
+    def last_events(self) -> list[Event]:
+        """What is due once the session has finished: the utterance that was still open."""
+        return self._close()
+
+    def _ends(self, best: Hypothesis) -> bool:
+        last = best.tokens[-1] if best.tokens else None
+        return is_endpoint(
+            self._endpoint,
+            utterance=best.length * self._unit,
+            trailing_silence=best.trailing_blanks * self._unit,
+            has_speech=last is not None,
+            between_words=last is not None and self._vocabulary.is_boundary(last),
+        )
+
+    def _partial(self) -> list[Event]:
+        words = self.session.transcript().words
+        text = text_of(words)
+        if text == self._shown:
+            return []
+        self._shown = text
+        now = self.session.frame * self._unit
+        start, end = (words[0].start, words[-1].end) if words else (now, now)
+        return [Partial(self._stream, self._utterance, text, start, end)]
+
+    def _close(self) -> list[Event]:
+        words = self.session.transcript().words
+        events: list[Event] = []
+        if words:
+            events = [Final(self._stream, self._utterance, words)]
+            self._utterance += 1
+        elif self._shown:  # the search took back what had been shown
+            events = self._partial()
+        self._shown = ""
+        self.session.start_utterance()
+        return events

@@ -1,0 +1,48 @@
+"""The rules that end an utterance."""
+
+from __future__ import annotations
+
+import pytest
+
+from asr.errors import ConfigError
+from service.endpointing import EndpointConfig, is_endpoint
+
+CONFIG = EndpointConfig()
+
+
+def ends(
+    utterance: float, silence: float = 0.0, speech: bool = True, between_words: bool = False
+) -> bool:
+    return is_endpoint(
+        CONFIG,
+        utterance=utterance,
+        trailing_silence=silence,
+        has_speech=speech,
+        between_words=between_words,
+    )
+
+
+def test_silence_ends_an_utterance_with_words_sooner_than_one_without() -> None:
+    assert not ends(5, silence=0.96)
+    assert ends(5, silence=1.0)
+    assert not ends(4, silence=4, speech=False)
+    assert ends(5, silence=5, speech=False)
+
+
+def test_a_long_utterance_waits_for_the_next_gap_between_words() -> None:
+    assert not ends(29, between_words=True)
+    assert not ends(31)
+    assert ends(31, between_words=True)
+    assert ends(31, silence=0.3)
+
+
+def test_nothing_is_longer_than_the_hard_limit() -> None:
+    assert ends(35)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"gap": 0.0}, {"max_utterance": float("nan")}, {"hard_limit": 20.0}]
+)
+def test_impossible_rules_are_refused(setting: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(setting))):
+        EndpointConfig(**setting)

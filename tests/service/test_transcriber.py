@@ -1,0 +1,105 @@
+"""One stream: partials, finals and the cuts between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from asr.errors import AudioFormatError
+from asr.streaming import Recognizer
+from service.endpointing import EndpointConfig
+from service.events import Event, Final, Partial
+from service.transcriber import StreamTranscriber
+
+Speech = Callable[..., NDArray[np.float32]]
+
+
+def run(
+    recognizer: Recognizer, samples: NDArray[np.float32], packet: int = 1600, **options: Any
+) -> list[Event]:
+    transcriber = StreamTranscriber("x", recognizer, 16_000, **options)
+    events: list[Event] = []
+
+    def drain() -> None:
+        while transcriber.session.ready:
+            recognizer.step([transcriber.session])
+            events.extend(transcriber.events())
+
+    for at in range(0, len(samples), packet):
+        transcriber.accept(samples[at : at + packet])
+        drain()
+    transcriber.finish()
+    drain()
+    return events + transcriber.last_events()
+
+
+def finals(events: list[Event]) -> list[Final]:
+    return [event for event in events if isinstance(event, Final)]
+
+
+def test_partials_grow_into_a_final(recognizer: Recognizer, speech: Speech) -> None:
+    events = run(recognizer, speech("ab c"))
+    assert [(type(event), event.text) for event in events] == [
+        (Partial, "a"),
+        (Partial, "ab"),
+        (Partial, "ab c"),
+        (Final, "ab c"),
+    ]
+
+
+def test_a_pause_cuts_the_stream_into_utterances(recognizer: Recognizer, speech: Speech) -> None:
+    first, second = finals(run(recognizer, speech("ab c.d")))
+    assert (first.text, second.text) == ("ab c", "d")
+    assert (first.utterance, second.utterance) == (0, 1)
+    # words begin with their tones: 0.1 s silence, two tones, a gap, a tone, 1.5 s
+    assert [word.start for word in first.words] == pytest.approx([0.1, 0.7], abs=0.05)
+    assert second.start == pytest.approx(2.4, abs=0.05)
+    assert second.confidence == pytest.approx(np.exp(-0.1), abs=1e-3)
+
+
+def test_silence_gives_no_events(recognizer: Recognizer) -> None:
+    assert run(recognizer, np.zeros(16_000 * 12, np.float32)) == []
+    assert run(recognizer, np.zeros(0, np.float32)) == []
+
+
+def test_a_forced_cut_splits_no_word(recognizer: Recognizer, speech: Speech) -> None:
+    rules = EndpointConfig(max_utterance=2.0, hard_limit=4.0)
+    cut = finals(run(recognizer, speech("abcd " * 6, gap=0.12), endpoint=rules))
+    assert len(cut) > 1
+    assert {word.text for final in cut for word in final.words} == {"abcd"}
+    assert sum(len(final.words) for final in cut) == 6
+
+
+def test_the_hard_limit_cuts_inside_a_word_but_doubles_no_letter(
+    recognizer: Recognizer, speech: Speech
+) -> None:
+    rules = EndpointConfig(max_utterance=1.0, hard_limit=1.5)
+    cut = finals(run(recognizer, speech("abcd" * 4, tone=0.3), endpoint=rules))
+    assert len(cut) > 1
+    assert "".join(final.text for final in cut) == "abcd" * 4
+
+
+@pytest.mark.parametrize("packet", [1, 159, 16_000, 1_000_000])
+def test_packet_sizes_do_not_matter(
+    noisy_recognizer: Recognizer, speech: Speech, packet: int
+) -> None:
+    samples = speech("ab.cd")[:40_000] if packet > 1 else speech("ab")[:4_000]
+    rules = EndpointConfig(max_utterance=0.5, hard_limit=1.0)
+    expected = finals(run(noisy_recognizer, samples, endpoint=rules))
+    found = finals(run(noisy_recognizer, samples, packet, endpoint=rules))
+    assert [final.text for final in found] == [final.text for final in expected]
+    assert packet == 1 or expected
+
+
+def test_without_partials_only_finals_are_told(recognizer: Recognizer, speech: Speech) -> None:
+    events = run(recognizer, speech("ab.c"), partials=False)
+    assert [type(event) for event in events] == [Final, Final]
+
+
+def test_impossible_audio_is_refused(recognizer: Recognizer) -> None:
+    with pytest.raises(AudioFormatError, match="4000 Hz"):
+        StreamTranscriber("x", recognizer, 4_000)
