@@ -40,7 +40,8 @@ def reverberate(samples: Tensor, responses: Tensor) -> Tensor:
     n = samples.shape[-1] + responses.shape[-1] - 1
     size = 1 << (n - 1).bit_length()
     spectrum = torch.fft.rfft(samples, size) * torch.fft.rfft(responses, size)
-    return torch.fft.irfft(spectrum, size)[..., : samples.shape[-1]]
+    convolved: Tensor = torch.fft.irfft(spectrum, size)
+    return convolved[..., : samples.shape[-1]]
 
 
 def add_noise(samples: Tensor, noise: Tensor, snr: Tensor, lengths: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.arguments import positive_int
 from service.errors import UsageError
 from service.formats import FORMATS, LINE_FORMATS, printable
 
@@ -39,10 +40,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--format", choices=FORMATS, default="text", help="default: text")
     add("--output", type=Path, metavar="DIR", help="write one file for each into this directory")
     add("--partials", action="store_true", help="show unfinished transcripts on standard error")
-    add("--rate", type=_positive, default=16_000, metavar="HZ", help="of raw PCM (16000)")
-    add("--channels", type=_positive, default=1, metavar="N", help="of raw PCM (1)")
-    add("--streams", type=_positive, metavar="N", help="files at once (default: 8)")
-    add("--threads", type=_positive, default=1, metavar="N", help="CPU threads (default: 1)")
+    add("--rate", type=positive_int, default=16_000, metavar="HZ", help="of raw PCM (16000)")
+    add("--channels", type=positive_int, default=1, metavar="N", help="of raw PCM (1)")
+    add("--streams", type=positive_int, metavar="N", help="files at once (default: 8)")
+    add("--threads", type=positive_int, default=1, metavar="N", help="CPU threads (default: 1)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -170,10 +171,3 @@ def _write(path: Path, text: str) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _positive(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return value
