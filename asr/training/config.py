@@ -84,7 +84,10 @@ class OptimizerConfig:
     """Of SGD."""
     weight_decay: float = 0.01
     warmup_steps: int = 300
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "cooldown"] = "cosine"
+    cooldown_steps: int = 1000
+    """With "cooldown": constant until so many steps before the end, then a line down (Hägele et
+    al. 2024). A run whose end is not known yet is resumed with another `run.steps`."""
     final_share: float = 0.02
     """Learning rate at the end, as a share of its peak."""
     clip_norm: float = 1.0

@@ -27,12 +27,15 @@ def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Op
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """Rate for step `step` of `steps`: linear warm-up, then constant or a half cosine."""
+    """Rate for step `step` of `steps`: linear warm-up, then as `config.schedule` says."""
     peak = config.learning_rate
     if step < config.warmup_steps:
         return peak * (step + 1) / config.warmup_steps
     if config.schedule == "constant":
         return peak
+    if config.schedule == "cooldown":
+        left = min(1.0, (steps - step) / max(1, config.cooldown_steps))
+        return peak * (config.final_share + (1 - config.final_share) * left)
     done = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
     share = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
     return peak * (config.final_share + (1 - config.final_share) * share)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from pathlib import Path
 
 from asr.errors import ConfigError
@@ -33,6 +34,9 @@ def run(args: argparse.Namespace) -> int:
     config = read_config(args.config, args.set)
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
+    # systemd and batch queues ask with SIGTERM; shells start background jobs with SIGINT ignored
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         trainer = Trainer(config)
         trainer.run()
