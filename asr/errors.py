@@ -8,6 +8,7 @@
     │   └── AudioFileError     a file that is missing, empty, truncated or no audio
     ├── SessionClosed          audio given to a session that was finished
     ├── BundleError            a model folder that is incomplete, damaged or of another version
+    ├── HotwordError           a list of hot words that cannot be used
     ├── ManifestError          a list of recordings that cannot be read
     └── ConfigError            a setting that is unknown, ill-typed or out of range
 
@@ -51,6 +52,10 @@ class BundleError(AsrError):
         super().__init__(f"{path}: {reason}")
         self.path = path
         self.reason = reason
+
+
+class HotwordError(AsrError):
+    """A list of hot words cannot be used."""
 
 
 class ManifestError(AsrError):

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .decoding.base import Decoder, Hypothesis, Word, text_of, words_of
+from .decoding.base import Decoder, Hypothesis, Word, stable_words, text_of, words_of
 from .errors import AudioFormatError, ConfigError, SessionClosed
 from .features import FeatureExtractor
 from .framing import Framer
@@ -40,6 +40,8 @@ class Transcript:
     words: tuple[Word, ...]
     start: float
     end: float
+    stable: int = 0
+    """Words at the start that no later audio can change."""
 
     @property
     def text(self) -> str:
@@ -89,9 +91,14 @@ class Recognizer:
             + (config.n_fft - config.hop_length) / config.sample_rate
         )
 
-    def new_session(self, sample_rate: int, channels: int = 1) -> Session:
-        """A fresh stream of audio; AudioFormatError for impossible rates or channels."""
-        return Session(self, sample_rate, channels)
+    def new_session(
+        self, sample_rate: int, channels: int = 1, *, decoder: Decoder | None = None
+    ) -> Session:
+        """A fresh stream of audio; AudioFormatError for impossible rates or channels.
+
+        `decoder` takes the place of the recogniser's for this stream alone.
+        """
+        return Session(self, sample_rate, channels, decoder or self.decoder)
 
     @torch.inference_mode()
     def step(self, sessions: Sequence[Session]) -> None:
@@ -111,7 +118,9 @@ class Recognizer:
 class Session:
     """One audio stream: its buffers, its model state, its current utterance. One owner."""
 
-    def __init__(self, recognizer: Recognizer, sample_rate: int, channels: int = 1) -> None:
+    def __init__(
+        self, recognizer: Recognizer, sample_rate: int, channels: int, decoder: Decoder
+    ) -> None:
         if not 1 <= channels <= MAX_CHANNELS:
             raise AudioFormatError(f"{channels} channels are not in 1..{MAX_CHANNELS}")
         self._recognizer, self._channels = recognizer, channels
@@ -120,7 +129,9 @@ class Session:
         self._features = recognizer.extractor.new_stream()
         self._chunks = Framer(frames, frames, width=recognizer.extractor.config.n_mels)
         self._state: ModelState = recognizer.model.initial_state()
-        self._decoder = recognizer.decoder.new_stream()
+        self.decoder = decoder
+        """Settings of the search; another one takes effect at the next utterance."""
+        self._search = decoder.new_stream()
         self._heard = False
         self._feature_frames = 0
         self._skip = recognizer.model.config.delay
@@ -165,22 +176,24 @@ class Session:
             total = self._chunks.pending + frames
             self._chunks.pad(frames + -total % self._recognizer.chunk_frames)
 
-    def hypothesis(self) -> Hypothesis:
-        """The decoder's best reading of the current utterance. Pure."""
-        return self._decoder.hypothesis()
+    def hypothesis(self, final: bool = False) -> Hypothesis:
+        """The best reading of the current utterance, or as if it ended here. Pure."""
+        return self._search.hypothesis(final)
 
-    def transcript(self) -> Transcript:
-        """The current utterance so far as words with times. Pure."""
+    def transcript(self, final: bool = False) -> Transcript:
+        """The same as words with times. Pure."""
         unit, start = self._recognizer.frame_seconds, self.utterance_start
-        words = words_of(self.hypothesis(), self._recognizer.vocabulary, unit, start * unit)
-        return Transcript(words, start * unit, self.frame * unit)
+        best, vocabulary = self.hypothesis(final), self._recognizer.vocabulary
+        words = words_of(best, vocabulary, unit, start * unit)
+        stable = len(words) if final else stable_words(best, vocabulary)
+        return Transcript(words, start * unit, self.frame * unit, stable)
 
     def start_utterance(self) -> None:
         """Begin a new utterance here; the acoustic state is carried on.
 
         The last token goes along, so that a sound which spans the cut is not written twice.
         """
-        self._decoder = self._recognizer.decoder.new_stream(self._decoder.last_token)
+        self._search = self.decoder.new_stream(self._search.last_token)
         self.utterance_start = self.frame
 
     def _mono(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -212,4 +225,4 @@ class Session:
         if self._frames_due is not None:  # the rest belongs to padding
             log_probs = log_probs[: max(0, self._frames_due - self.frame)]
         self.frame += len(log_probs)
-        self._decoder.advance(log_probs)
+        self._search.advance(log_probs)

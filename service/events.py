@@ -20,6 +20,8 @@ class Partial:
     """Seconds from the stream's start to the first word."""
     end: float
     """Seconds from the stream's start to the end of the last word."""
+    stable: int = 0
+    """Words at the start that will not change any more."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.decoding.base import Hypothesis, text_of
+from asr.decoding.base import Hypothesis
 from asr.streaming import Recognizer
 
 from .endpointing import EndpointConfig, is_endpoint
@@ -78,17 +78,17 @@ class StreamTranscriber:
         )
 
     def _partial(self) -> list[Event]:
-        words = self.session.transcript().words
-        text = text_of(words)
+        transcript = self.session.transcript()
+        words, text = transcript.words, transcript.text
         if text == self._shown:
             return []
         self._shown = text
         now = self.session.frame * self._unit
         start, end = (words[0].start, words[-1].end) if words else (now, now)
-        return [Partial(self._stream, self._utterance, text, start, end)]
+        return [Partial(self._stream, self._utterance, text, start, end, transcript.stable)]
 
     def _close(self) -> list[Event]:
-        words = self.session.transcript().words
+        words = self.session.transcript(final=True).words
         events: list[Event] = []
         if words:
             events = [Final(self._stream, self._utterance, words)]

@@ -27,6 +27,8 @@ class Hypothesis:
     """Output frames heard in this utterance."""
     trailing_blanks: int = 0
     """Output frames since the last token."""
+    stable: int = 0
+    """Tokens at the start that no later audio can change."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class DecoderStream(Protocol):
         """Take the next log-probs, shaped (frames, vocab)."""
         ...
 
-    def hypothesis(self) -> Hypothesis:
-        """The best hypothesis so far. Pure; allowed at any time."""
+    def hypothesis(self, final: bool = False) -> Hypothesis:
+        """The best hypothesis so far, or as if the utterance ended here. Pure; at any time."""
         ...
 
 
@@ -92,6 +94,17 @@ def words_of(
     if current:
         close()
     return tuple(words)
+
+
+def stable_words(hypothesis: Hypothesis, vocabulary: Vocabulary) -> int:
+    """Words at the start of a hypothesis that no later audio can change."""
+    count, inside = 0, False
+    for token in hypothesis.tokens[: hypothesis.stable]:
+        if vocabulary.starts_word(token):
+            count += inside
+            inside = False
+        inside |= not vocabulary.is_boundary(token)
+    return count
 
 
 def text_of(words: Sequence[Word]) -> str:

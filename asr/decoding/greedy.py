@@ -49,8 +49,8 @@ class GreedyStream:
         if self._log_probs:
             self._log_probs[-1] = max(self._log_probs[-1], score)
 
-    def hypothesis(self) -> Hypothesis:
-        """The best path so far."""
+    def hypothesis(self, final: bool = False) -> Hypothesis:
+        """The best path so far; an end changes nothing."""
         return Hypothesis(
             tuple(self._tokens),
             tuple(self._frames),
@@ -58,4 +58,5 @@ class GreedyStream:
             self._score,
             self._length,
             self._length - 1 - self._last_active,
+            stable=len(self._tokens),
         )

@@ -1,0 +1,133 @@
+"""Hot words: phrases that the search prefers, given back where a phrase breaks off.
+
+An Aho-Corasick automaton (Aho and Corasick 1975) over tokens whose matches begin and end at
+words, as a dense table, so that a step for a whole beam is one indexing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr.errors import HotwordError
+from asr.vocabulary import BLANK_ID, Vocabulary
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int32]
+
+DEFAULT_BOOST = 1.5
+MAX_PHRASES = 10_000
+
+
+@dataclass(frozen=True)
+class Hotword:
+    """A phrase and what each of its tokens adds to a hypothesis' log-score."""
+
+    text: str
+    boost: float = DEFAULT_BOOST
+
+
+def read_hotwords(path: Path, vocabulary: Vocabulary) -> list[Hotword]:
+    """A file with one phrase a line, behind a tab or colon its boost; # starts a comment.
+
+    Raises HotwordError naming file and line, also for phrases that no tokens spell.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+        raise HotwordError(f"{path}: {reason}") from error
+    hotwords = []
+    for number, line in enumerate(lines, 1):
+        content = line.split("#", 1)[0].strip()
+        if not content:
+            continue
+        phrase, *rest = re.split(r"\s*[\t:]\s*", content)
+        try:
+            boost = float(rest[0]) if rest else DEFAULT_BOOST
+        except ValueError:
+            boost = float("nan")
+        if len(rest) > 1 or not abs(boost) <= 100:
+            raise HotwordError(f"{path}:{number}: expected PHRASE or PHRASE: BOOST, got {line!r}")
+        text = " ".join(phrase.lower().replace("\u2019", "'").split())
+        try:
+            vocabulary.encode(text)
+        except ValueError as error:
+            raise HotwordError(f"{path}:{number}: {error}: write it as it is spoken") from error
+        hotwords.append(Hotword(text, boost))
+    if len(hotwords) > MAX_PHRASES:
+        raise HotwordError(f"{path}: more than {MAX_PHRASES} phrases")
+    return hotwords
+
+
+class HotwordScorer:
+    """Boosts phrases token by token. States are (automaton state,).
+
+    State 0 is inside a word that matches nothing, state 1 is the start of a word; the others
+    are prefixes of phrases. A prefix has been `given` the boosts of its tokens. Where the
+    match breaks off they are taken back, but for the `sure` part of phrases that it completed.
+    """
+
+    def __init__(self, hotwords: Iterable[Hotword], vocabulary: Vocabulary) -> None:
+        size = len(vocabulary)
+        children: list[dict[int, int]] = [{}, {}]
+        given, ends = [0.0, 0.0], set[int]()
+        for hotword in hotwords:
+            at = 1
+            for token in vocabulary.encode(hotword.text):
+                below = children[at].setdefault(token, len(children))
+                if below == len(children):
+                    children.append({})
+                    given.append(given[at] + hotword.boost)
+                else:
+                    given[below] = max(given[below], given[at] + hotword.boost)
+                at = below
+            ends.add(at)
+        self._next = np.zeros((len(children), size), np.int32)
+        self._gain = np.zeros((len(children), size))
+        self._finish = np.zeros(len(children))
+        starts = np.array([i != BLANK_ID and vocabulary.starts_word(i) for i in range(size)])
+        for state in (0, 1):
+            for token in range(size):
+                if vocabulary.is_boundary(token):
+                    self._next[state, token] = 1
+                elif starts[token] or state == 1:
+                    target = children[1].get(token, 0)
+                    self._next[state, token], self._gain[state, token] = target, given[target]
+        scores = np.array(given)
+        sure = np.zeros(len(children))
+        # by depth: the row of a fallback, the longest match that begins later, is complete
+        queue = deque((child, 0) for child in children[1].values())
+        while queue:
+            state, fallback = queue.popleft()
+            kept = np.where(starts & (state in ends), scores[state], sure[state])
+            row = self._next[fallback].copy()
+            gain = kept - scores[state] + scores[row]
+            for token, child in children[state].items():
+                queue.append((child, int(self._next[fallback, token])))
+                row[token], gain[token] = child, scores[child] - scores[state]
+                sure[child] = kept[token]
+            self._next[state], self._gain[state] = row, gain
+            self._finish[state] = 0.0 if state in ends else sure[state] - scores[state]
+
+    def start(self) -> Ints:
+        """At the start of a word."""
+        return np.array([1], np.int32)
+
+    def extend(
+        self, states: Ints, tokens: Ints, wanted: NDArray[np.bool_]
+    ) -> tuple[Floats, Ints]:
+        """See `Scorer.extend`."""
+        cells = states, tokens  # (n, 1) against (k,)
+        return self._gain[cells], self._next[cells][:, :, None]
+
+    def finish(self, states: Ints) -> Floats:
+        """See `Scorer.finish`: the end of the utterance is the end of a word."""
+        gains: Floats = self._finish[states[:, 0]]
+        return gains

@@ -1,0 +1,192 @@
+"""Words as a trie over tokens, and the scorer that joins it with a word language model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr.errors import ConfigError
+from asr.vocabulary import BLANK_ID, Vocabulary
+
+from .language_model import LanguageModel
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int32]
+
+ROOT, START, UNKNOWN = 0, 1, 2
+"""Between words; before the first word; inside a word that the lexicon does not hold."""
+
+
+class Lexicon:
+    """A trie: `child` (nodes, vocab) leads on or is -1, `word` (nodes,) is a word's id or -1.
+
+    `best` (nodes,) is the highest score among the words below a node: what the search may
+    count on before it knows which word it is (Ortmanns et al. 1996, language-model look-ahead).
+    """
+
+    def __init__(self, words: Sequence[str], scores: NDArray[np.float32], vocabulary: Vocabulary,
+                 ids: Sequence[int]) -> None:
+        """`scores` (n,) and `ids` (n,) belong to `words`; what cannot be spelled is left out."""
+        spelled = []
+        for i, word in enumerate(words):
+            try:
+                spelled.append((vocabulary.encode(word), i))
+            except ValueError:
+                continue
+        spelled.sort()
+        longest = max((len(tokens) for tokens, _ in spelled), default=0)
+        matrix = np.full((len(spelled), longest), -1, np.int32)
+        for row, (tokens, _) in enumerate(spelled):
+            matrix[row, : len(tokens)] = tokens
+        # in sorted order a prefix is new where it differs from the one of the row above
+        differs = np.ones(matrix.shape, bool)
+        differs[1:] = np.logical_or.accumulate(matrix[1:] != matrix[:-1], axis=1)
+        new = differs & (matrix >= 0)
+        numbers = np.zeros(matrix.shape, np.int32)
+        numbers[new] = np.arange(int(new.sum()), dtype=np.int32) + 3
+        nodes = np.maximum.accumulate(numbers, axis=0)
+        parents = np.concatenate((np.zeros((len(nodes), 1), np.int32), nodes[:, :-1]), axis=1)
+        count = int(new.sum()) + 3
+        self.child = np.full((count, len(vocabulary)), -1, np.int32)
+        self.child[parents[new], matrix[new]] = nodes[new]
+        self.word = np.full(count, -1, np.int32)
+        self.best = np.full(count, -np.inf, np.float32)
+        self.depth = np.zeros(count, np.int32)
+        if spelled:
+            self.depth[nodes[new]] = np.nonzero(new)[1] + 1
+            rows = np.arange(len(spelled))
+            lengths = (matrix >= 0).sum(1)
+            which = np.array([i for _, i in spelled])
+            self.word[nodes[rows, lengths - 1]] = np.asarray(ids, np.int32)[which]
+            for column in range(longest):
+                inside = matrix[:, column] >= 0
+                np.maximum.at(self.best, nodes[inside, column], scores[which[inside]])
+        self.child[START] = self.child[ROOT]
+        self.best[:3] = 0.0
+
+
+@dataclass(frozen=True)
+class WordConfig:
+    """How much words count against sounds; tuned for a bundle."""
+
+    lm_weight: float = 0.6
+    """Factor on the language model's log-probabilities."""
+    word_bonus: float = 0.8
+    """Added for each word: a language model alone prefers few."""
+    unknown_penalty: float = 3.0
+    """Taken off for a word outside the lexicon, beside what the language model takes."""
+    spelling_penalty: float = 0.7
+    """Taken off for each token of such a word."""
+
+    def __post_init__(self) -> None:
+        if self.lm_weight < 0:
+            raise ConfigError(f"lm_weight must not be negative, got {self.lm_weight}")
+
+
+class WordScorer:
+    """Word n-grams over a lexicon, with a spelled-out path for all other words.
+
+    States are (trie node, language-model state). A prefix inside a word is scored with the
+    best word that it can become; the exact n-gram takes its place at the word's end.
+    """
+
+    def __init__(
+        self, model: LanguageModel, vocabulary: Vocabulary, config: WordConfig | None = None
+    ) -> None:
+        self.model, self.config = model, config or WordConfig()
+        known = [i for i, word in enumerate(model.words) if i > 2 and word]
+        self.lexicon = Lexicon(
+            [model.words[i] for i in known],
+            model.unigram_log_probs[known],
+            vocabulary,
+            known,
+        )
+        self._starts = np.array([vocabulary.starts_word(i) for i in range(len(vocabulary))])
+        self._starts[BLANK_ID] = False
+        self._boundary = np.array([vocabulary.is_boundary(i) for i in range(len(vocabulary))])
+        self._unknown = float(model.unigram_log_probs[0])
+
+    def start(self) -> Ints:
+        """Before the first word of a sentence."""
+        return np.array([START, self.model.begin], np.int32)
+
+    def extend(
+        self, states: Ints, tokens: Ints, wanted: NDArray[np.bool_]
+    ) -> tuple[Floats, Ints]:
+        """See `Scorer.extend`."""
+        node, context = states[:, 0], states[:, 1]
+        n, k = wanted.shape
+        scores = np.zeros((n, k))
+        new = np.empty((n, k, 2), np.int32)
+        new[:, :, 1] = context[:, None]
+        inside = ~self._starts[tokens]
+        # within words: one step down the trie, or off it
+        from_node = node[:, None]
+        target = self.lexicon.child[from_node, tokens]
+        closing = np.flatnonzero(~inside)
+        if len(closing) and wanted[:, closing].any():
+            self._close(states, tokens, closing, wanted, scores, new, target)
+        off = target < 0
+        target = np.where(off, UNKNOWN, target)
+        held = self._held(target)
+        before = np.where(inside, self._held(node)[:, None], 0.0)
+        scores += self.config.lm_weight * (held - before)
+        scores -= self.config.spelling_penalty * self._misspelt(from_node, off & inside, target)
+        new[:, :, 0] = target
+        return scores, new
+
+    def _held(self, node: Ints) -> NDArray[np.float32]:
+        """Look-ahead scores that prefixes at `node` contain."""
+        return np.where(node == UNKNOWN, np.float32(self._unknown), self.lexicon.best[node])
+
+    def _misspelt(self, node: Ints, leaving: NDArray[np.bool_], target: Ints) -> Ints:
+        """Tokens that become part of an unknown word: all so far where the trie is left."""
+        so_far = np.where(leaving & (node != UNKNOWN), self.lexicon.depth[node], 0)
+        return so_far + (target == UNKNOWN)
+
+    def _close(
+        self, states: Ints, tokens: Ints, columns: NDArray[np.intp], wanted: NDArray[np.bool_],
+        scores: Floats, new: Ints, target: Ints,
+    ) -> None:
+        """End the word before tokens that start another one; fills the cells of `columns`."""
+        node = states[:, 0]
+        rows = np.flatnonzero(wanted[:, columns].any(1))
+        ended, after = self._word_end(states[rows])
+        between = (node[rows] == ROOT) | (node[rows] == START)
+        for column in columns:
+            boundary = self._boundary[tokens[column]]
+            # a second boundary in a row would only be another spelling of the same text
+            again = -np.inf if boundary else 0.0
+            scores[rows, column] = np.where(
+                between, np.where(node[rows] == START, 0.0, again), ended
+            )
+            new[rows, column, 1] = np.where(between, states[rows, 1], after)
+            target[rows, column] = (
+                ROOT if boundary else self.lexicon.child[ROOT, tokens[column]]
+            )
+
+    def _word_end(self, states: Ints) -> tuple[Floats, Ints]:
+        """What ending the current word adds, and the language model's states behind it."""
+        node, context = states[:, 0], states[:, 1]
+        word = self.lexicon.word[node]
+        unknown = word < 0
+        log_probs, after = self.model.score(context, np.where(unknown, 0, word).astype(np.int32))
+        config = self.config
+        added = config.lm_weight * (log_probs - self._held(node)) + config.word_bonus
+        # a lexicon prefix that ends early is an unknown word too
+        spelled = np.where(unknown & (node != UNKNOWN), self.lexicon.depth[node], 0)
+        added = added - unknown * config.unknown_penalty - config.spelling_penalty * spelled
+        return added.astype(np.float64), after
+
+    def finish(self, states: Ints) -> Floats:
+        """See `Scorer.finish`: the last word ends, and so does the sentence."""
+        node, context = states[:, 0], states[:, 1]
+        between = (node == ROOT) | (node == START)
+        added, after = self._word_end(states)
+        state = np.where(between, context, after).astype(np.int32)
+        end = self.config.lm_weight * self.model.end(state)
+        total: Floats = np.where(between, 0.0, added) + end
+        return total

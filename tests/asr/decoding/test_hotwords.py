@@ -1,0 +1,122 @@
+"""Promises of hot words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr.decoding.hotwords import Hotword, HotwordScorer, read_hotwords
+from asr.errors import HotwordError
+from asr.vocabulary import BLANK, Vocabulary
+
+LETTERS = Vocabulary.letters()
+PIECES = Vocabulary([BLANK, "▁a", "▁b", "a", "b", "▁ab"])
+
+
+def total(scorer: HotwordScorer, tokens: list[int]) -> float:
+    """What a whole utterance of these tokens is given in the end."""
+    states, score = scorer.start()[None], 0.0
+    for token in tokens:
+        gains, new = scorer.extend(states, np.array([token], np.int32), np.ones((1, 1), bool))
+        score += float(gains[0, 0])
+        states = new[:, 0]
+    return score + float(scorer.finish(states)[0])
+
+
+def reference(hotwords: list[Hotword], text: str) -> float:
+    """Boosts of whole phrases at whole words, from left to right, the longest first."""
+    boosts = {tuple(h.text.split()): h.boost * len(LETTERS.encode(h.text)) for h in hotwords}
+    words, at, score = text.split(), 0, 0.0
+    while at < len(words):
+        found = [p for p in boosts if tuple(words[at : at + len(p)]) == p]
+        longest = max(found, key=len, default=())
+        score += boosts.get(longest, 0.0)
+        at += max(1, len(longest))
+    return score
+
+
+@pytest.mark.parametrize(
+    ("text", "letters"),
+    [
+        ("new york", 8), ("in new york city", 8), ("new yorker", 0), ("anew york", 0), ("new", 0),
+        ("new new york", 8), ("york new york new york", 16), ("", 0), ("ada and new york", 11),
+        ("adam", 0), ("new ada", 3), ("newyork", 0),
+    ],
+)
+def test_only_whole_phrases_keep_their_boost(text: str, letters: int) -> None:
+    scorer = HotwordScorer([Hotword("new york", 2.0), Hotword("ada", 2.0)], LETTERS)
+    assert total(scorer, LETTERS.encode(text)) == pytest.approx(2.0 * letters)
+
+
+def test_a_completed_phrase_keeps_its_boost_where_a_longer_one_breaks_off() -> None:
+    scorer = HotwordScorer([Hotword("new", 1.0), Hotword("new york city", 1.0)], LETTERS)
+    assert total(scorer, LETTERS.encode("new york town")) == pytest.approx(3.0)
+    assert total(scorer, LETTERS.encode("new york city")) == pytest.approx(13.0)
+
+
+def test_a_match_may_begin_inside_one_that_breaks_off() -> None:
+    scorer = HotwordScorer([Hotword("new york city", 1.0), Hotword("york times", 1.0)], LETTERS)
+    assert total(scorer, LETTERS.encode("new york times")) == pytest.approx(10.0)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    st.sets(st.lists(st.sampled_from(["a", "ab", "b"]), min_size=1, max_size=1).map(" ".join)),
+    st.lists(st.sampled_from(["a", "ab", "b", "ba", "c"]), max_size=6).map(" ".join),
+)
+def test_single_words_are_boosted_wherever_they_stand(phrases: set[str], text: str) -> None:
+    hotwords = [Hotword(phrase, 1.0) for phrase in sorted(phrases)]
+    found = total(HotwordScorer(hotwords, LETTERS), LETTERS.encode(text))
+    assert found == pytest.approx(reference(hotwords, text))
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    st.sets(st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map(" ".join), max_size=4),
+    st.lists(st.sampled_from("abc"), max_size=8).map(" ".join),
+)
+def test_no_text_is_given_more_than_its_phrases_are_worth(phrases: set[str], text: str) -> None:
+    hotwords = [Hotword(phrase, 1.0) for phrase in sorted(phrases)]
+    found = total(HotwordScorer(hotwords, LETTERS), LETTERS.encode(text))
+    everything = sum(
+        len(h.text) for h in hotwords for i in range(len(text))
+        if f" {text} "[i : i + len(h.text) + 2] == f" {h.text} "
+    )
+    assert 0 <= found <= everything
+
+
+def test_word_pieces_are_matched_from_the_start_of_a_word() -> None:
+    scorer = HotwordScorer([Hotword("ab", 1.5)], PIECES)
+    assert PIECES.encode("ab") == [5]
+    assert total(scorer, [5]) == pytest.approx(1.5)
+    assert total(scorer, [5, 3]) == 0.0  # aba
+    assert total(scorer, [1, 5]) == pytest.approx(1.5)
+
+
+def test_a_file_of_hotwords_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "hot.txt"
+    path.write_text("# people\nAda Lovelace\n\nO'Brien: 3  # boosted\ntuvix\t-2\n")
+    assert read_hotwords(path, LETTERS) == [
+        Hotword("ada lovelace"), Hotword("o'brien", 3.0), Hotword("tuvix", -2.0)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [("route 66", "'6'"), ("ada: much", "ada: much"), ("a: 1: 2", "a: 1: 2"), ("x: 1e9", "1e9")],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: str, named: str) -> None:
+    path = tmp_path / "hot.txt"
+    path.write_text(f"fine\n{line}\n")
+    with pytest.raises(HotwordError, match=r"hot\.txt:2: ") as error:
+        read_hotwords(path, LETTERS)
+    assert named in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(HotwordError, match="none.txt: No such file"):
+        read_hotwords(tmp_path / "none.txt", LETTERS)
