@@ -5,6 +5,7 @@
     manifest.json        format version, name, feature and model settings, checksums
     weights.safetensors  weights in fp16, feature statistics in fp32
     vocabulary.txt       one token a line; the first is the blank
+    language.lm          word n-grams for the decoder "lm"; optional
     README.md            the model card
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,9 @@ from safetensors.torch import save as dump_tensors
 
 from . import schema
 from .decoding.base import Decoder
-from .decoding.greedy import GreedyDecoder
+from .decoding.decoders import SearchConfig, make_decoder
+from .decoding.hotwords import Hotword, read_hotwords
+from .decoding.language_model import LanguageModel
 from .errors import BundleError, ConfigError
 from .features import FeatureConfig, FeatureExtractor
 from .locations import default_model_dir
@@ -34,10 +38,9 @@ from .vocabulary import Vocabulary
 FORMAT = "asrd-model"
 VERSION = 1
 MANIFEST, WEIGHTS, VOCABULARY = "manifest.json", "weights.safetensors", "vocabulary.txt"
+LANGUAGE_MODEL = "language.lm"
 MAX_FILE_BYTES = 1 << 30
 """A larger file is refused unread."""
-
-DECODERS = ("greedy",)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Manifest:
     version: int = VERSION
     decoder: str = "greedy"
     """The decoder that reads this model best."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """How the decoders that search do so."""
     training: dict[str, Any] = field(default_factory=dict)
     """Where the weights come from; for people, not read by the recogniser."""
 
@@ -66,11 +71,26 @@ class Bundle:
     extractor: FeatureExtractor
     model: AcousticModel
     vocabulary: Vocabulary
+    path: Path
+
+    def language_model(self) -> LanguageModel:
+        """The bundle's language model; BundleError if it has none or a damaged one."""
+        if LANGUAGE_MODEL not in self.manifest.sha256:
+            raise BundleError(self.path, "this model holds no language model: use --decoder beam")
+        _read_checked(self.path / LANGUAGE_MODEL, self.manifest)
+        return LanguageModel.load(self.path / LANGUAGE_MODEL)
+
+    def decoder(self, name: str | None = None, hotwords: Sequence[Hotword] = ()) -> Decoder:
+        """A decoder by its name, the bundle's best by default; see `make_decoder`."""
+        return make_decoder(
+            name or self.manifest.decoder, self.vocabulary, self.manifest.search,
+            self.language_model, hotwords,
+        )
 
 
 def load_bundle(path: Path) -> Bundle:
     """Read and check a bundle; weights become fp32. Raises BundleError naming the file."""
-    manifest = _read_manifest(path)
+    manifest = read_bundle_manifest(path)
     data = {name: _read_checked(path / name, manifest) for name in (WEIGHTS, VOCABULARY)}
     try:
         vocabulary = Vocabulary(data[VOCABULARY].decode().splitlines())
@@ -90,14 +110,18 @@ def load_bundle(path: Path) -> Bundle:
     )
     extractor.mean.copy_(tensors["features.mean"])
     extractor.std.copy_(tensors["features.std"])
-    return Bundle(manifest, extractor.eval(), model.eval(), vocabulary)
+    return Bundle(manifest, extractor.eval(), model.eval(), vocabulary, path)
 
 
 def save_bundle(
     path: Path, name: str, extractor: FeatureExtractor, model: AcousticModel,
     vocabulary: Vocabulary, *, training: dict[str, Any] | None = None, decoder: str = "greedy",
+    language_model: Path | None = None, search: SearchConfig | None = None,
 ) -> None:
-    """Write a bundle folder; each file is complete or absent, the manifest comes last."""
+    """Write a bundle folder; each file is complete or absent, the manifest comes last.
+
+    `language_model` is a file of `LanguageModel.save`.
+    """
     tensors = {
         key: tensor.half() if key.startswith("model.") else tensor.float()
         for key, tensor in _tensors_of(extractor, model).items()
@@ -106,12 +130,15 @@ def save_bundle(
         WEIGHTS: dump_tensors({k: v.detach().cpu().contiguous() for k, v in tensors.items()}),
         VOCABULARY: ("\n".join(vocabulary.tokens) + "\n").encode(),
     }
+    if language_model is not None:
+        files[LANGUAGE_MODEL] = _read(language_model)
     manifest = Manifest(
         name=name,
         sha256={file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
         features=extractor.config,
         model=model.config,
         decoder=decoder,
+        search=search or SearchConfig(),
         training=training or {},
     )
     files[MANIFEST] = (json.dumps(schema.as_table(manifest), indent=2) + "\n").encode()
@@ -126,25 +153,20 @@ def load_recognizer(
     path: Path | None = None,
     *,
     decoder: str | None = None,
+    hotwords: Path | None = None,
     chunk_seconds: float = DEFAULT_CHUNK_SECONDS,
 ) -> Recognizer:
     """A recogniser from a bundle folder; the default model if `path` is None.
 
-    `decoder` overrides the bundle's best. Raises BundleError, or ConfigError for an unknown
-    decoder.
+    `decoder` overrides the bundle's best; `hotwords` is a file for `read_hotwords`. Raises
+    BundleError, HotwordError, or ConfigError for a decoder that is unknown or searches nothing.
     """
     bundle = load_bundle(path if path is not None else default_model_dir())
-    search = make_decoder(decoder or bundle.manifest.decoder)
+    phrases = read_hotwords(hotwords, bundle.vocabulary) if hotwords is not None else ()
     return Recognizer(
-        bundle.extractor, bundle.model, bundle.vocabulary, search, chunk_seconds=chunk_seconds
+        bundle.extractor, bundle.model, bundle.vocabulary, bundle.decoder(decoder, phrases),
+        chunk_seconds=chunk_seconds,
     )
-
-
-def make_decoder(name: str) -> Decoder:
-    """A decoder by its name; ConfigError lists the names."""
-    if name not in DECODERS:
-        raise ConfigError(f"unknown decoder {name!r}: use one of {', '.join(DECODERS)}")
-    return GreedyDecoder()
 
 
 def _tensors_of(extractor: FeatureExtractor, model: AcousticModel) -> dict[str, torch.Tensor]:
@@ -152,7 +174,8 @@ def _tensors_of(extractor: FeatureExtractor, model: AcousticModel) -> dict[str, 
     return tensors | {"features.mean": extractor.mean, "features.std": extractor.std}
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_bundle_manifest(path: Path) -> Manifest:
+    """The manifest of a bundle folder; BundleError naming the file."""
     file = path / MANIFEST
     if not path.is_dir():
         raise BundleError(path, "no such model folder")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from asr import schema
-from asr.bundle import save_bundle
+from asr.bundle import LANGUAGE_MODEL, MANIFEST, read_bundle_manifest, save_bundle
 from asr.features import FeatureConfig, FeatureExtractor
 from asr.model import AcousticModel, ModelConfig
 from asr.vocabulary import Vocabulary
@@ -13,11 +13,18 @@ from asr.vocabulary import Vocabulary
 from . import checkpoint
 
 
-def export(source: Path, target: Path, name: str) -> None:
+def export(
+    source: Path, target: Path, name: str | None = None, *,
+    language_model: Path | None = None, decoder: str | None = None,
+) -> None:
     """Write the averaged weights of checkpoint `source` as a bundle into folder `target`.
 
-    Raises BundleError for a file that is no checkpoint.
+    A bundle that is there already keeps its name, language model, decoder and search settings
+    where no others are given. Raises BundleError for a file that is no checkpoint.
     """
+    before = read_bundle_manifest(target) if (target / MANIFEST).exists() else None
+    if before is not None and language_model is None and LANGUAGE_MODEL in before.sha256:
+        language_model = target / LANGUAGE_MODEL
     content = checkpoint.load(source)
     config = content["config"]
     extractor = FeatureExtractor(schema.build(FeatureConfig, config["features"]))
@@ -35,5 +42,10 @@ def export(source: Path, target: Path, name: str) -> None:
         "hours_heard": round(content["hours"], 1),
         "seed": config["run"]["seed"],
     }
-    save_bundle(target, name, extractor, model, Vocabulary(content["vocabulary"]),
-                training=training)
+    if decoder is None:
+        decoder = before.decoder if before else "lm" if language_model else "greedy"
+    save_bundle(
+        target, name or (before.name if before else target.resolve().name), extractor, model,
+        Vocabulary(content["vocabulary"]), training=training, decoder=decoder,
+        language_model=language_model, search=before.search if before else None,
+    )

@@ -1,0 +1,53 @@
+"""The decoders by name, as command lines and bundles call them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from asr.errors import ConfigError
+from asr.vocabulary import Vocabulary
+
+from .base import Decoder
+from .beam import BeamConfig, BeamDecoder, Scorer
+from .greedy import GreedyDecoder
+from .hotwords import Hotword, HotwordScorer
+from .language_model import LanguageModel
+from .lexicon import WordConfig, WordScorer
+
+DECODERS = ("greedy", "beam", "lm")
+"""Best path; prefix beam search; the same with the bundle's language model."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Settings of the searches; tuned for a bundle and shipped with it."""
+
+    beam: BeamConfig = field(default_factory=BeamConfig)
+    words: WordConfig = field(default_factory=WordConfig)
+
+
+def make_decoder(
+    name: str,
+    vocabulary: Vocabulary,
+    config: SearchConfig,
+    language_model: Callable[[], LanguageModel],
+    hotwords: Sequence[Hotword] = (),
+) -> Decoder:
+    """A decoder by its name; `language_model` is called only if it is needed.
+
+    Raises ConfigError for an unknown name, and for hot words with a decoder that searches
+    nothing.
+    """
+    if name not in DECODERS:
+        raise ConfigError(f"unknown decoder {name!r}: use one of {', '.join(DECODERS)}")
+    if name == "greedy":
+        if hotwords:
+            raise ConfigError("hot words need a search: use the decoder lm or beam, not greedy")
+        return GreedyDecoder()
+    scorers: list[Scorer] = []
+    if name == "lm":
+        scorers.append(WordScorer(language_model(), vocabulary, config.words))
+    if hotwords:
+        scorers.append(HotwordScorer(hotwords, vocabulary))
+    return BeamDecoder(config.beam, scorers)
