@@ -10,6 +10,8 @@
     ├── BundleError            a model folder that is incomplete, damaged or of another version
     ├── HotwordError           a list of hot words that cannot be used
     ├── ManifestError          a list of recordings that cannot be read
+    ├── TextError              a text that cannot be read
+    ├── LanguageModelError     a language model that is damaged, ill-formed or cannot be estimated
     └── ConfigError            a setting that is unknown, ill-typed or out of range
 
 Every message names the offending thing and says what is wrong with it in one line.
@@ -60,6 +62,26 @@ class HotwordError(AsrError):
 
 class ManifestError(AsrError):
     """A list of recordings cannot be read."""
+
+
+class TextError(AsrError):
+    """A text cannot be read."""
+
+    def __init__(self, path: Path | str, reason: str, line: int | None = None) -> None:
+        super().__init__(f"{path}: {reason}" if line is None else f"{path}:{line}: {reason}")
+        self.path = path
+        self.reason = reason
+        self.line = line
+
+
+class LanguageModelError(AsrError):
+    """A language model is damaged, ill-formed, of another version, or cannot be estimated."""
+
+    def __init__(self, path: Path | str, reason: str, line: int | None = None) -> None:
+        super().__init__(f"{path}: {reason}" if line is None else f"{path}:{line}: {reason}")
+        self.path = path
+        self.reason = reason
+        self.line = line
 
 
 class ConfigError(AsrError):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from asr.errors import ManifestError
 from asr.manifest import Recording, read_manifest
+from asr.text import normalise
 
 
 def read_corpus(path: Path) -> list[Recording]:
@@ -61,13 +61,6 @@ def read_common_voice(table: Path) -> list[Recording]:
         )
         for row in rows
     ]
-
-
-def normalise(text: str) -> str:
-    """Lower case letters, apostrophes inside words, single spaces. Digits are not spelled."""
-    text = text.lower().replace("\u2019", "'")
-    text = re.sub(r"[^a-z' ]+", " ", text)
-    return " ".join(re.sub(r"(?<![a-z])'|'(?![a-z])", " ", text).split())
 
 
 def keep_within(

@@ -8,7 +8,7 @@ import pytest
 
 from asr.errors import ManifestError
 from asr.manifest import Recording
-from asr.training.corpora import keep_within, normalise, read_corpus
+from asr.training.corpora import keep_within, read_corpus
 
 
 def test_librispeech_folders_are_read(tmp_path: Path) -> None:
@@ -50,10 +50,6 @@ def test_another_table_is_refused(tmp_path: Path) -> None:
     table.write_text("a\tb\n1\t2\n")
     with pytest.raises(ManifestError, match="not a Common Voice list"):
         read_corpus(table)
-
-
-def test_text_is_normalised() -> None:
-    assert normalise("'Tis  the DOG's—bone, rock'n'roll!") == "tis the dog's bone rock'n'roll"
 
 
 def test_bounds_keep_lines_without_the_key() -> None:
