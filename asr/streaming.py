@@ -148,7 +148,9 @@ class Session:
         """
         if self._frames_due is not None:
             raise SessionClosed("audio after finish()")
-        self._push(self._resampler.push(self._mono(samples)))
+        mono = self._mono(samples)
+        self._heard = self._heard or len(mono) > 0
+        self._push(self._resampler.push(mono))
 
     def finish(self) -> None:
         """No more audio: release what resampler, look-ahead and chunking hold. Idempotent."""
@@ -198,7 +200,6 @@ class Session:
         return np.ascontiguousarray(mono, dtype=np.float32)
 
     def _push(self, samples: NDArray[np.float32]) -> None:
-        self._heard = self._heard or len(samples) > 0
         features = self._features.push(torch.from_numpy(samples))
         self._feature_frames += len(features)
         self._chunks.push(features)
