@@ -87,7 +87,7 @@ class CausalConv2d(nn.Module):
         super().__init__()
         conv = nn.Conv2d(n_in, n_out, 3, stride=2, padding=(0, 1))
         # this layout makes convolutions on a CPU twice as fast
-        self.conv = conv.to(memory_format=torch.channels_last)
+        self.conv: nn.Conv2d = conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """Map (batch, n_in, frames, bins) to (batch, n_out, frames / 2, ceil(bins / 2))."""
