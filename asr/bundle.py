@@ -181,7 +181,7 @@ def read_bundle_manifest(path: Path) -> Manifest:
         raise BundleError(path, "no such model folder")
     try:
         table = json.loads(_read(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(file, f"not JSON: {error}") from error
     if not isinstance(table, dict) or table.get("format") != FORMAT:
         raise BundleError(file, f"not the manifest of an {FORMAT}")
@@ -189,9 +189,13 @@ def read_bundle_manifest(path: Path) -> Manifest:
         reason = f"format version {table.get('version')!r}, this asrd reads version {VERSION}"
         raise BundleError(file, reason)
     try:
-        return schema.build(Manifest, table)
+        manifest = schema.build(Manifest, table)
     except ConfigError as error:
         raise BundleError(file, str(error)) from error
+    if manifest.model.n_mels != manifest.features.n_mels:  # shapes of weights may hide it
+        reason = f"model.n_mels is not the {manifest.features.n_mels} of the features"
+        raise BundleError(file, reason)
+    return manifest
 
 
 def _read(file: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,17 @@ class FeatureConfig:
             raise ConfigError(
                 "features need 0 < hop_length <= win_length <= n_fft, got "
                 f"{self.hop_length}, {self.win_length}, {self.n_fft}"
+            )
+        if self.sample_rate < 1 or self.n_mels < 1:
+            raise ConfigError(
+                "features need sample_rate and n_mels of at least 1, got "
+                f"{self.sample_rate}, {self.n_mels}"
+            )
+        # written so that NaN fails, too
+        if not (0 < self.floor < math.inf and 0 <= self.tail_padding < math.inf):
+            raise ConfigError(
+                "features need floor > 0 and tail_padding >= 0, got "
+                f"{self.floor}, {self.tail_padding}"
             )
 
     @property

@@ -41,7 +41,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
         raise ManifestError(f"{path}: {reason}") from error
-    for number, line in enumerate(text.splitlines(), 1):
+    # not splitlines(): JSON may hold U+2028 and its like as they are
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:

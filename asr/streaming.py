@@ -31,6 +31,9 @@ DEFAULT_CHUNK_SECONDS = 0.16
 shared over. It changes no result."""
 
 MAX_CHANNELS = 32
+MAX_AMPLITUDE = 1e10
+"""Nothing real is that loud, not even 32-bit integers taken for floats. Much larger values
+overflow the power of a frame, and the state of the stream would be NaN for ever."""
 
 
 @dataclass(frozen=True)
@@ -154,12 +157,14 @@ class Session:
     def accept(self, samples: NDArray[np.float32]) -> None:
         """Take float samples in [-1, 1] shaped (count,) or (count, channels), any count.
 
-        Raises AudioFormatError for another shape or for values that are not finite, and
-        SessionClosed after `finish`; the session has not changed then.
+        Raises AudioFormatError for another shape or type and for values that are not finite
+        or absurdly large, and SessionClosed after `finish`; the session has not changed then.
         """
         if self._frames_due is not None:
             raise SessionClosed("audio after finish()")
-        self._push(self._resampler.push(self._mono(samples)))
+        mono = self._mono(samples)
+        self._heard = self._heard or len(mono) > 0
+        self._push(self._resampler.push(mono))
 
     def finish(self) -> None:
         """No more audio: release what resampler, look-ahead and chunking hold. Idempotent."""
@@ -198,8 +203,8 @@ class Session:
 
     def _mono(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         samples = np.asarray(samples)
-        shape = (len(samples),) if samples.ndim == 1 else (len(samples), self._channels)
-        if samples.shape != shape or (samples.ndim == 1 and self._channels != 1):
+        row = samples.ndim == 1 and self._channels == 1
+        if not row and samples.shape != (*samples.shape[:1], self._channels):
             raise AudioFormatError(
                 f"samples shaped {samples.shape}, expected (count, {self._channels})"
             )
@@ -207,11 +212,14 @@ class Session:
             raise AudioFormatError(f"samples of type {samples.dtype}, expected float in [-1, 1]")
         if not np.isfinite(samples).all():
             raise AudioFormatError("samples hold NaN or infinite values")
-        mono = samples if samples.ndim == 1 else samples.mean(axis=1)
-        return np.ascontiguousarray(mono, dtype=np.float32)
+        loudest = np.abs(samples).max(initial=0.0)
+        if loudest > MAX_AMPLITUDE:
+            raise AudioFormatError(f"samples as large as {loudest:.3g}, expected float in [-1, 1]")
+        mono = samples if row else samples.mean(axis=1)
+        # torch warns of arrays that cannot be written to, such as np.frombuffer(bytes)
+        return np.require(mono, np.float32, ["C", "W"])
 
     def _push(self, samples: NDArray[np.float32]) -> None:
-        self._heard = self._heard or len(samples) > 0
         features = self._features.push(torch.from_numpy(samples))
         self._feature_frames += len(features)
         self._chunks.push(features)

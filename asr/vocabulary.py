@@ -43,7 +43,7 @@ class Vocabulary:
         """
         # With letters the boundary stands between words; pieces carry it at their start.
         marked = WORD_START.join(text.split())
-        if WORD_START not in self._ids:
+        if marked and WORD_START not in self._ids:
             marked = WORD_START + marked
         ids: list[int] = []
         at = 0
