@@ -6,6 +6,8 @@ from pathlib import Path
 
 from asr import schema
 from asr.bundle import LANGUAGE_MODEL, MANIFEST, read_bundle_manifest, save_bundle
+from asr.decoding.decoders import DECODERS
+from asr.errors import ConfigError
 from asr.features import FeatureConfig, FeatureExtractor
 from asr.model import AcousticModel, ModelConfig
 from asr.vocabulary import Vocabulary
@@ -20,8 +22,11 @@ def export(
     """Write the averaged weights of checkpoint `source` as a bundle into folder `target`.
 
     A bundle that is there already keeps its name, language model, decoder and search settings
-    where no others are given. Raises BundleError for a file that is no checkpoint.
+    where no others are given. Raises BundleError for a file that is no checkpoint,
+    and ConfigError for a decoder that would not work.
     """
+    if decoder is not None and decoder not in DECODERS:
+        raise ConfigError(f"unknown decoder {decoder!r}: use one of {', '.join(DECODERS)}")
     before = read_bundle_manifest(target) if (target / MANIFEST).exists() else None
     if before is not None and language_model is None and LANGUAGE_MODEL in before.sha256:
         language_model = target / LANGUAGE_MODEL
@@ -42,6 +47,8 @@ def export(
         "hours_heard": round(content["hours"], 1),
         "seed": config["run"]["seed"],
     }
+    if decoder == "lm" and language_model is None:
+        raise ConfigError("the decoder lm needs a language model: name one")
     if decoder is None:
         decoder = before.decoder if before else "lm" if language_model else "greedy"
     save_bundle(

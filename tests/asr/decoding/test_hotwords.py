@@ -118,5 +118,5 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, named: str) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HotwordError, match="none.txt: No such file"):
+    with pytest.raises(HotwordError, match=r"none\.txt: No such file"):
         read_hotwords(tmp_path / "none.txt", LETTERS)
