@@ -120,7 +120,7 @@ def drain(recognizer: Recognizer, session: Session) -> None:
 
 def heard(session: Session) -> Heard:
     """What the current utterance of a session has heard so far."""
-    stream = session._decoder
+    stream = session._search
     assert isinstance(stream, RecordingStream)
     width = session._recognizer.model.config.vocab_size
     rows = torch.cat([torch.zeros(0, width), *stream.given])
