@@ -8,6 +8,7 @@
     │   └── AudioFileError     a file that is missing, empty, truncated or no audio
     ├── SessionClosed          audio given to a session that was finished
     ├── BundleError            a model folder that is incomplete, damaged or of another version
+    ├── GrammarError           a command grammar with a mistake, told with file and line
     ├── ManifestError          a list of recordings that cannot be read
     └── ConfigError            a setting that is unknown, ill-typed or out of range
 
@@ -50,6 +51,17 @@ class BundleError(AsrError):
     def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.path = path
+        self.reason = reason
+
+
+class GrammarError(AsrError):
+    """A command grammar holds a mistake."""
+
+    def __init__(self, path: Path | str, line: int | None, reason: str) -> None:
+        super().__init__(f"{path}:{line}: {reason}" if line else f"{path}: {reason}")
+        self.path = path
+        self.line = line
+        """Counted from 1; None where the whole file is meant."""
         self.reason = reason
 
 
