@@ -144,7 +144,7 @@ class _Reader:
 
     def plain(self, node: Any) -> Any:
         """Any value; `on`, `off`, `yes` and `no` stay words."""
-        if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":bool"):
+        if isinstance(node, yaml.ScalarNode) and node.tag.endswith((":bool", ":str")):
             return node.value
         try:
             return self._constructor.construct_document(node)
@@ -152,8 +152,7 @@ class _Reader:
             raise self.fail(node, str(error).splitlines()[0]) from error
 
     def plain_table(self, node: Any, what: str) -> dict[str, Any]:
-        self.table(node, what)
-        return dict(self._constructor.construct_document(node))
+        return {key: self.plain(value) for key, value in self.table(node, what).items()}
 
     def rules(self, table: Mapping[str, Any]) -> dict[str, Template]:
         if "expansion_rules" not in table:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .conditions import Conditions
 from .document import (
     Block,
     Document,
@@ -31,7 +32,7 @@ from .expressions import (
     references,
 )
 from .spelling import spell, unspoken
-from .templates import is_template, may_fill, parse, spoken_numbers
+from .templates import is_template, parse, spoken_numbers
 
 _INLINE_RANGE = re.compile(r"(\d+)\.\.(\d+)(?:,(\d+))?")
 
@@ -70,7 +71,7 @@ class _Scope:
     def __init__(
         self,
         rules: Mapping[str, Expression],
-        lists: Mapping[str, ListDefinition],
+        lists: dict[str, ListDefinition],
         special: frozenset[str] = frozenset(),
     ) -> None:
         self.rules = rules
@@ -83,7 +84,6 @@ class _Scope:
 class _Resolver:
     def __init__(self, document: Document, context: Mapping[str, Any]) -> None:
         self._document = document
-        self._context = context
         self._lists = dict(document.lists)
         self._warnings: list[str] = []
         self._left_out: dict[str, list[Where]] = {}
@@ -93,6 +93,8 @@ class _Resolver:
         self._global = _Scope(rules, self._lists)
         self._check_rules(document.rules, self._global)
         self._scopes: dict[object, _Scope] = {}
+        self._conditions = Conditions(context)
+        self._spellings: dict[str, str] = {}
 
     def resolve(self) -> Resolved:
         sentences = []
@@ -106,13 +108,11 @@ class _Resolver:
                     continue
                 resolved = self._resolve(expression, scope)
                 if resolved is None:
-                    self._warn(template.where, f"{template.text!r} needs a list without values")
+                    self._leave_out(template.where, "for which a list has no fitting value")
                 else:
                     sentences.append(ResolvedSentence(block.intent, resolved))
-        for key, places in self._left_out.items():
-            self._warn(
-                places[0], f"left out: {len(places)} sentences whose context ({key}) nothing gives"
-            )
+        for reason, places in self._left_out.items():
+            self._warn(places[0], f"left out {len(places)} sentences {reason}")
         skipped = sorted({spelled for w in self._document.skip_words if (spelled := spell(w))})
         lists = {**self._document.lists, **self._lists}
         document = Document(
@@ -127,15 +127,16 @@ class _Resolver:
             self._warned.add(where)
             self._warnings.append(f"{where}: {reason}")
 
+    def _leave_out(self, where: Where, reason: str) -> None:
+        self._left_out.setdefault(reason, []).append(where)
+
     def _block_scope(self, block: Block) -> _Scope:
         if not block.rules and not block.lists:
             return self._global
         rules = {name: parse(rule) for name, rule in block.rules.items()}
         changed = {f"<{name}>" for name in rules} | {f"{{{name}}}" for name in block.lists}
         scope = _Scope(
-            self._global.rules | rules if isinstance(self._global.rules, dict) else rules,
-            {**self._lists, **block.lists},
-            frozenset(changed),
+            {**self._global.rules, **rules}, {**self._lists, **block.lists}, frozenset(changed)
         )
         self._check_rules(block.rules, scope)
         return scope
@@ -143,57 +144,24 @@ class _Resolver:
     def _fitting_scope(
         self, block: Block, expression: Expression, where: Where, outer: _Scope
     ) -> _Scope | None:
-        """The scope with only those values that the block's conditions allow; None if a
-        condition cannot be met."""
+        """The scope with only the values that the block's conditions allow.
+
+        None if nothing that is known or said can meet a condition.
+        """
         if not block.requires and not block.excludes:
             return outer
-        used = self._reachable(expression, outer)
-        lists = {
-            name: outer.lists[name]
-            for name in sorted(used)
-            if any(v.context for v in outer.lists[name].values)
-        }
-        needed: dict[str, set[str]] = {name: set() for name in lists}
-        known = {key: value for key, value in self._context.items() if value is not None}
-        missing = [] if may_fill(Value("", where, context=known), block) else sorted(known)
-        for key in set(block.requires) - set(known):
-            givers = [
-                n for n, d in lists.items() if any(key in (v.context or {}) for v in d.values)
-            ]
-            if not givers:
-                missing.append(key)
-            elif len(givers) == 1:
-                needed[givers[0]].add(key)
-        if missing:
-            self._left_out.setdefault(", ".join(missing), []).append(where)
+        lists = [outer.lists[name] for name in sorted(self._reachable(expression, outer))]
+        if unmet := self._conditions.unmet(block, lists):
+            self._leave_out(where, f"whose context ({', '.join(unmet)}) is not known")
             return None
-        allowed = {
-            name: tuple(
-                i
-                for i, value in enumerate(found.values)
-                if may_fill(value, block) and needed[name] <= set(value.context or {})
-            )
-            for name, found in lists.items()
-        }
-        changed = {n: kept for n, kept in allowed.items() if len(kept) < len(lists[n].values)}
+        changed = self._conditions.narrowed(block, lists)
         if not changed:
             return outer
-        key_of_scope = (id(outer), tuple(changed.items()))
-        if key_of_scope not in self._scopes:
-            narrowed = dict(outer.lists)
-            for name, kept in changed.items():
-                old = lists[name]
-                narrowed[name] = self._narrowed(old, kept)
-            special = outer.special | {f"{{{name}}}" for name in changed}
-            self._scopes[key_of_scope] = _Scope(outer.rules, narrowed, special)
-        return self._scopes[key_of_scope]
-
-    def _narrowed(self, old: ListDefinition, kept: tuple[int, ...]) -> ListDefinition:
-        key = (id(old), kept)
+        key = (id(outer), tuple(map(id, changed.values())))
         if key not in self._scopes:
-            values = tuple(old.values[i] for i in kept)
-            self._scopes[key] = _Scope({}, {old.name: ListDefinition(old.name, old.where, values)})
-        return self._scopes[key].lists[old.name]
+            special = outer.special | {f"{{{name}}}" for name in changed}
+            self._scopes[key] = _Scope(outer.rules, {**outer.lists, **changed}, special)
+        return self._scopes[key]
 
     def _check(self, expression: Expression, where: Where, scope: _Scope) -> None:
         """Whether all that an expression names exists."""
@@ -210,7 +178,7 @@ class _Resolver:
                 range_ = Range(int(start), int(stop), int(step or 1))
                 checked_range(range_, f"range {{{name}}}", where)
                 self._lists[name] = ListDefinition(name, where, range=range_)
-                if scope is not self._global and isinstance(scope.lists, dict):
+                if scope is not self._global:
                     scope.lists[name] = self._lists[name]
 
     def _check_rules(self, rules: Mapping[str, Template], scope: _Scope) -> None:
@@ -305,7 +273,9 @@ class _Resolver:
         for value in values:
             if is_template(value.text):
                 continue
-            spelled = spell(value.text)
+            spelled = self._spellings.get(value.text)
+            if spelled is None:
+                spelled = self._spellings[value.text] = spell(value.text)
             if not spelled:
                 self._warn(value.where, f"value {value.text!r} left out: nothing of it can be said")
                 continue

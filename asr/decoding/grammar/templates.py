@@ -91,8 +91,8 @@ def _fault(text: str) -> str | None:
             if len(separators) > 1:
                 return f"'|' and ';' side by side at column {column}; put one of them in brackets"
             part_is_empty = True
-        elif not c.isspace():
-            part_is_empty = False
+        else:
+            part_is_empty = False  # a space is a part too, as in `day( |-)light`
     if open_brackets:
         return f"{open_brackets[-1][0]!r} at column {open_brackets[-1][1]} is never closed"
     return "nothing after the last '|' or ';'" if separators and part_is_empty else None
@@ -122,12 +122,12 @@ def _expression(part: parts.Expression, template: Template) -> Expression:
     return Choice(items) if isinstance(part, parts.Alternative) else Chain(items)
 
 
-def may_fill(value: Value, block: Block) -> bool:
-    """Whether hassil would take the value in this block, its context considered."""
-    context = dict(value.context) if value.context else None
+def may_fill(context: Mapping[str, Any] | None, block: Block) -> bool:
+    """Whether hassil would take a value with this context in this block."""
+    known = dict(context) if context else None
     return check_required_context(
-        dict(block.requires), context, allow_missing_keys=True
-    ) and check_excluded_context(dict(block.excludes), context)
+        dict(block.requires), known, allow_missing_keys=True
+    ) and check_excluded_context(dict(block.excludes), known)
 
 
 @cache
