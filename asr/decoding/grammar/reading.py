@@ -96,7 +96,9 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             reason = " ".join(filter(None, (error.context, error.problem)))
-            raise GrammarError(self.path, mark.line + 1 if mark else None, reason) from error
+            # what is missing at the end is noticed behind the last line
+            line = min(mark.line + 1, len(text.splitlines())) if mark else None
+            raise GrammarError(self.path, line, reason) from error
         except yaml.YAMLError as error:
             raise GrammarError(self.path, None, str(error).splitlines()[0]) from error
         if node is None:
