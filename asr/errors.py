@@ -9,6 +9,7 @@
     ├── SessionClosed          audio given to a session that was finished
     ├── BundleError            a model folder that is incomplete, damaged or of another version
     ├── HotwordError           a list of hot words that cannot be used
+    ├── GrammarError           a command grammar with a mistake, told with file and line
     ├── ManifestError          a list of recordings that cannot be read
     ├── TextError              a text that cannot be read
     ├── LanguageModelError     a language model that is damaged, ill-formed or cannot be estimated
@@ -58,6 +59,17 @@ class BundleError(AsrError):
 
 class HotwordError(AsrError):
     """A list of hot words cannot be used."""
+
+
+class GrammarError(AsrError):
+    """A command grammar holds a mistake."""
+
+    def __init__(self, path: Path | str, line: int | None, reason: str) -> None:
+        super().__init__(f"{path}:{line}: {reason}" if line else f"{path}: {reason}")
+        self.path = path
+        self.line = line
+        """Counted from 1; None where the whole file is meant."""
+        self.reason = reason
 
 
 class ManifestError(AsrError):

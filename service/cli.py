@@ -18,7 +18,7 @@ from asr.errors import AsrError
 from .errors import UsageError
 from .formats import printable
 
-COMMANDS = ("transcribe", "evaluate", "train", "export", "lm")
+COMMANDS = ("transcribe", "evaluate", "grammar", "lm", "train", "export")
 """Modules of `service.commands`, in the order of the help text."""
 
 
