@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from .framing import Framer
 from .model import AcousticModel, ModelState, split_state, stack_states
 from .resample import Resampler
 from .vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from .decoding.grammar import Interpretation
 
 DEFAULT_CHUNK_SECONDS = 0.16
 """Audio that one step consumes: what a live stream waits for, and what Python's cost is
@@ -45,6 +49,10 @@ class Transcript:
     end: float
     stable: int = 0
     """Words at the start that no later audio can change."""
+    understood: bool | None = None
+    """Whether it is a sentence of the grammar in force; None where there is none."""
+    interpretation: Interpretation | None = None
+    """What such a sentence asks for."""
 
     @property
     def text(self) -> str:
@@ -191,7 +199,9 @@ class Session:
         best, vocabulary = self.hypothesis(final), self._recognizer.vocabulary
         words = words_of(best, vocabulary, unit, start * unit)
         stable = len(words) if final else stable_words(best, vocabulary)
-        return Transcript(words, start * unit, self.frame * unit, stable)
+        return Transcript(
+            words, start * unit, self.frame * unit, stable, best.understood, best.interpretation
+        )
 
     def start_utterance(self) -> None:
         """Begin a new utterance here; the acoustic state is carried on.

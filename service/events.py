@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from asr.decoding.base import Word, text_of
+
+if TYPE_CHECKING:
+    from asr.decoding.grammar import Interpretation
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,10 @@ class Final:
     utterance: int
     words: tuple[Word, ...]
     """With start and end in seconds from the stream's start, confidence in [0, 1]."""
+    understood: bool | None = None
+    """Whether it is a command of the grammar in force; None where there is none."""
+    interpretation: Interpretation | None = None
+    """Intent and slots of a command."""
 
     @property
     def text(self) -> str:

@@ -64,9 +64,15 @@ def printable(text: str) -> str:
     )
 
 
+NOT_UNDERSTOOD = "not understood: "
+
+
 def to_text(result: SourceResult) -> str:
-    """All words on one line."""
-    return result.text + "\n"
+    """All words on one line; what is no command of the grammar in force is marked."""
+    return " ".join(
+        final.text if final.understood is not False else NOT_UNDERSTOOD + final.text
+        for final in result.finals
+    ) + "\n"
 
 
 def to_json(result: SourceResult) -> str:
@@ -77,6 +83,8 @@ def to_json(result: SourceResult) -> str:
         {"file": str, "text": str, "seconds": float,      duration of the audio read
          "utterances": [{"start": float, "end": float,    seconds from the file's start
                          "text": str, "confidence": float,    mean of its words', 0 to 1
+                         "understood": bool,             only with a grammar; then also
+                         "intent": str, "slots": {name: value}, "grammar": str,   if understood
                          "words": [{"word": str, "start": float, "end": float,
                                     "confidence": float}]}],
          "error": str}                                    only where reading ended early
@@ -95,7 +103,7 @@ def to_json(result: SourceResult) -> str:
 
 
 def _utterance(final: Final) -> dict[str, Any]:
-    return {
+    document: dict[str, Any] = {
         "start": round(final.start, 3),
         "end": round(final.end, 3),
         "text": final.text,
@@ -110,6 +118,11 @@ def _utterance(final: Final) -> dict[str, Any]:
             for word in final.words
         ],
     }
+    if final.understood is not None:
+        document["understood"] = final.understood
+    if final.interpretation is not None:
+        document |= final.interpretation.as_dict()
+    return document
 
 
 def to_srt(result: SourceResult) -> str:

@@ -88,10 +88,13 @@ class StreamTranscriber:
         return [Partial(self._stream, self._utterance, text, start, end, transcript.stable)]
 
     def _close(self) -> list[Event]:
-        words = self.session.transcript(final=True).words
+        transcript = self.session.transcript(final=True)
         events: list[Event] = []
-        if words:
-            events = [Final(self._stream, self._utterance, words)]
+        if transcript.words:
+            events = [
+                Final(self._stream, self._utterance, transcript.words, transcript.understood,
+                      transcript.interpretation)
+            ]
             self._utterance += 1
         elif self._shown:  # the search took back what had been shown
             events = self._partial()

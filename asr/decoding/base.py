@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
 from asr.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from .grammar import Interpretation
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,14 @@ class Hypothesis:
     """Output frames since the last token."""
     stable: int = 0
     """Tokens at the start that no later audio can change."""
+    understood: bool | None = None
+    """Whether it is a sentence of the grammar in force; None where there is none."""
+    interpretation: Interpretation | None = None
+    """What such a sentence asks for, once it has ended."""
+    accepting: bool = False
+    """Whether a sentence of the grammar is complete: a daemon may answer sooner."""
+    continues: bool = True
+    """Whether a longer sentence of the grammar begins like this."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from asr.vocabulary import Vocabulary
 
 from .base import Decoder
 from .beam import BeamConfig, BeamDecoder, Scorer
+from .commands import CommandConfig
 from .greedy import GreedyDecoder
 from .hotwords import Hotword, HotwordScorer
 from .language_model import LanguageModel
@@ -25,6 +26,7 @@ class SearchConfig:
 
     beam: BeamConfig = field(default_factory=BeamConfig)
     words: WordConfig = field(default_factory=WordConfig)
+    commands: CommandConfig = field(default_factory=CommandConfig)
 
 
 def make_decoder(

@@ -144,8 +144,9 @@ class WordScorer:
 
     def _misspelt(self, node: Ints, leaving: NDArray[np.bool_], target: Ints) -> Ints:
         """Tokens that become part of an unknown word: all so far where the trie is left."""
-        so_far: Ints = np.where(leaving & (node != UNKNOWN), self.lexicon.depth[node], 0)
-        return so_far + (target == UNKNOWN).astype(np.int32)
+        tokens: Ints = np.where(leaving & (node != UNKNOWN), self.lexicon.depth[node], 0)
+        tokens += target == UNKNOWN
+        return tokens
 
     def _close(
         self, states: Ints, tokens: Ints, columns: NDArray[np.intp], wanted: NDArray[np.bool_],

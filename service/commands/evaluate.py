@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.arguments import positive_int
+from service.recognition import add_arguments, open_recognizer
 
 if TYPE_CHECKING:
     from service.evaluation import Evaluation
@@ -27,8 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add = parser.add_argument
     add("manifests", nargs="+", type=Path, metavar="MANIFEST")
-    add("--model", type=Path, metavar="DIR", help="model folder")
-    add("--decoder", metavar="NAME", help="default: the model's best")
+    add_arguments(parser)
     add("--streams", type=positive_int, default=1, metavar="N", help="recordings at once (1)")
     add("--threads", type=positive_int, default=1, metavar="N", help="CPU threads (1)")
     add("--json", action="store_true", help="one JSON object a manifest")
@@ -38,12 +38,11 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate all manifests; 1 if a recording could not be read."""
     from tqdm import tqdm
 
-    from asr.bundle import load_recognizer
     from asr.manifest import read_manifest
     from service.evaluation import evaluate
 
     manifests = [(path, read_manifest(path)) for path in args.manifests]
-    recognizer = load_recognizer(args.model, decoder=args.decoder)
+    recognizer = open_recognizer(args)
     failed = False
     for path, recordings in manifests:
         with tqdm(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from service.arguments import positive_int
 from service.errors import UsageError
 from service.formats import FORMATS, LINE_FORMATS, printable
+from service.recognition import add_arguments, open_recognizer
 
 if TYPE_CHECKING:
     from asr.audio import AudioReader
@@ -35,8 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add = parser.add_argument
     add("files", nargs="+", metavar="FILE", help="audio file, directory, or - for raw PCM")
-    add("--model", type=Path, metavar="DIR", help="model bundle (default: the bundled one)")
-    add("--decoder", metavar="NAME", help="search (default: the bundle's)")
+    add_arguments(parser)
     add("--format", choices=FORMATS, default="text", help="default: text")
     add("--output", type=Path, metavar="DIR", help="write one file for each into this directory")
     add("--partials", action="store_true", help="show unfinished transcripts on standard error")
@@ -48,7 +48,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Transcribe; 1 if any file could not be read to its end, else 0."""
-    from asr.bundle import load_recognizer
     from service.console import Console
     from service.offline import DEFAULT_STREAMS, transcribe_sources
 
@@ -59,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         _name_outputs(jobs, suffix)
     elif len(jobs) > 1 and args.format not in LINE_FORMATS:
         raise UsageError(f"{args.format} of several files needs --output DIR")
-    recognizer = load_recognizer(args.model, decoder=args.decoder)
+    recognizer = open_recognizer(args)
     failed = False
     with Console(len(jobs), partials=args.partials) as console:
         # several live transcripts on one terminal line would only flicker

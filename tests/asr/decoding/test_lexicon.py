@@ -15,7 +15,8 @@ from asr.decoding.lm_build import BuildConfig, Part, build
 from asr.vocabulary import BLANK, Vocabulary
 
 LETTERS = Vocabulary.letters()
-PIECES = Vocabulary([BLANK, *(f"▁{c}" for c in "abcdehilnorstuw"), *"abcdehilnorstuw", "he", "▁the"])
+USED = "abcdehilnorstuw"
+PIECES = Vocabulary([BLANK, *(f"▁{c}" for c in USED), *USED, "he", "▁the"])
 SENTENCES = ["the cat sat", "the cat ran", "a hat", "the hat", "he ran", "she sat", "the other cat"]
 
 
@@ -79,7 +80,7 @@ def test_the_trie_spells_each_word_and_knows_the_best_below(model: LanguageModel
 
 
 def spoken(text: str, blur: float = 0.0) -> torch.Tensor:
-    """Log-probs of a text, a letter each second frame; with blur, letters may be their neighbours."""
+    """Log-probs of a text, a letter each second frame; blurred ones may be their neighbours."""
     rows = []
     for token in LETTERS.encode(text):
         row = np.full(len(LETTERS), 1e-4)

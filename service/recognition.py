@@ -1,0 +1,54 @@
+"""The arguments that choose model, search, grammar and hot words, for every command."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from asr.streaming import Recognizer
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `open_recognizer` reads."""
+    add = parser.add_argument
+    add("--model", type=Path, metavar="DIR", help="model folder (default: the bundled one)")
+    add("--decoder", metavar="NAME", help="greedy, beam or lm (default: the model's best)")
+    add("--hotwords", type=Path, metavar="FILE", help="phrases to prefer, one a line")
+    add("--grammar", action="append", default=[], type=Path, metavar="FILE",
+        help="commands to understand (Home Assistant's sentences); may be repeated")  # fmt: skip
+    add("--names", action="append", default=[], type=Path, metavar="FILE",
+        help="more lists and rules for the grammars: names, areas; may be repeated")  # fmt: skip
+    add("--threshold", type=float, metavar="NATS",
+        help="how unlike a command may sound before it is not understood (default: the model's)",
+    )  # fmt: skip
+
+
+def open_recognizer(args: argparse.Namespace) -> Recognizer:
+    """The recogniser that the arguments ask for.
+
+    Raises UsageError, BundleError, HotwordError, GrammarError or ConfigError.
+    """
+    from asr.bundle import load_bundle
+    from asr.decoding.commands import CommandDecoder
+    from asr.decoding.grammar import load_grammar
+    from asr.decoding.hotwords import read_hotwords
+    from asr.locations import default_model_dir
+    from asr.streaming import Recognizer
+
+    if not args.grammar and (args.names or args.threshold is not None):
+        raise UsageError("--names and --threshold go with --grammar")
+    bundle = load_bundle(args.model if args.model is not None else default_model_dir())
+    hotwords = read_hotwords(args.hotwords, bundle.vocabulary) if args.hotwords else ()
+    decoder = bundle.decoder(args.decoder, hotwords)
+    if args.grammar:
+        grammar = load_grammar(args.grammar, bundle.vocabulary, args.names)
+        config = bundle.manifest.search.commands
+        if args.threshold is not None:
+            config = replace(config, threshold=args.threshold)
+        decoder = CommandDecoder(grammar, bundle.vocabulary, decoder, config)
+    return Recognizer(bundle.extractor, bundle.model, bundle.vocabulary, decoder)
