@@ -90,7 +90,7 @@ class _Reader:
         except TextError as error:
             raise LanguageModelError(self.path, error.reason, error.line) from error
         vocabulary = tuple(self.ids)
-        if not any(map(str.islower, vocabulary[len(SPECIAL) :])):
+        if all(word == word.upper() for word in vocabulary[len(SPECIAL) :]):
             vocabulary = SPECIAL + tuple(map(str.lower, vocabulary[len(SPECIAL) :]))
         return self._model(vocabulary, sections)
 
@@ -121,7 +121,7 @@ class _Reader:
 
     def _section(self, k: int, counts: list[int]) -> _Section:
         if self.heading != f"\\{k}-grams:":
-            raise self.fail(f"expected '\\{k}-grams:', found {self.heading[:60]!r}")
+            raise self.fail(f"expected '\\{k}-grams:', found '{self.heading[:60]}'")
         section = _Section()
         for line in self.lines:
             if line[0] == "\\" and (line == "\\end\\" or line.endswith("-grams:")):
@@ -135,7 +135,9 @@ class _Reader:
         if found != said:
             raise self.fail(f"{found} {k}-grams end here, the header says {said}")
         if k == len(counts) and self.heading != "\\end\\":
-            raise self.fail(f"expected \\end\\, found {self.heading[:60]!r}")
+            raise self.fail(f"expected \\end\\, found '{self.heading[:60]}'")
+        if k == 1:
+            self._refuse_repeats(section, np.array(section.words))
         return section
 
     def _entry(self, section: _Section, line: str, k: int) -> None:

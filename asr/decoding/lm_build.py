@@ -10,8 +10,9 @@ from asr.errors import ConfigError
 
 from .language_model import LanguageModel
 from .lm_corpus import choose_vocabulary, read_corpora, restrict
-from .lm_estimate import LowerOrders, estimate
-from .lm_prune import interpolate, losses, prune_below, prune_to_bytes
+from .lm_estimate import estimate
+from .lm_mix import interpolate
+from .lm_prune import losses, prune_below, prune_to_bytes
 from .ngrams import NGrams
 
 STEPS_PER_PART = 1
@@ -35,7 +36,6 @@ class BuildConfig:
     """Size of the vocabulary, the three special words included."""
     min_counts: tuple[int, ...] = (1,)
     """Least occurrences of a word, a 2-gram, ...; the last stands for the higher orders."""
-    lower_orders: LowerOrders = "continuations"
     prune: float | None = None
     """Least loss of an n-gram in nats a word (see `lm_prune.losses`)."""
     max_bytes: int | None = None
@@ -61,11 +61,7 @@ def build(
     while corpora:
         corpus = restrict(corpora.pop(0), vocabulary)
         models.append(
-            estimate(
-                corpus, config.order,
-                min_counts=config.min_counts[1:] or config.min_counts,
-                lower_orders=config.lower_orders,
-            )
+            estimate(corpus, config.order, min_counts=config.min_counts[1:] or config.min_counts)
         )
         on_step("estimated")
     model = models[0] if len(models) == 1 else interpolate(models, weights)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +28,6 @@ from .ngrams import BEGIN, MAX_WORDS, NEVER, WORD_BITS, Floats, Ints, Longs, NGr
 
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 """For texts too small to estimate discounts from, as KenLM's --discount_fallback."""
-
-LowerOrders = Literal["continuations", "occurrences"]
 
 
 @dataclass(frozen=True)
@@ -45,32 +42,25 @@ class Counts:
     occurrences: Longs
 
 
-def estimate(
-    corpus: Corpus,
-    order: int,
-    *,
-    min_counts: Sequence[int] = (),
-    lower_orders: LowerOrders = "continuations",
-) -> NGrams:
+def estimate(corpus: Corpus, order: int, *, min_counts: Sequence[int] = ()) -> NGrams:
     """The model of all n-grams of a corpus up to `order`.
 
     `min_counts` drops n-grams of two, three, ... words that occur less often (the last
     value stands for the higher orders); their mass goes to the shorter contexts.
-    `lower_orders="occurrences"` counts occurrences in all orders: worse as it stands, but
-    fit for pruning to a small part (Chelba et al. 2010). Raises LanguageModelError.
+    Raises LanguageModelError.
     """
     if not len(corpus.tokens):
         raise LanguageModelError("text", "no sentences to estimate a language model from")
     counts = count(corpus, order)
     log_probs = np.zeros(counts.levels[-1])
     backoffs = np.zeros(counts.levels[-2])
-    log_probs[: counts.levels[2]] = _unigrams(counts, lower_orders)
+    log_probs[: counts.levels[2]] = _unigrams(counts)
     for k in range(2, order + 1):
         level = slice(counts.levels[k], counts.levels[k + 1])
         contexts = slice(counts.levels[k - 1], counts.levels[k])
         parents = counts.parents[level] - contexts.start
         size = contexts.stop - contexts.start
-        adjusted = _adjusted(counts, k, lower_orders)
+        adjusted = _adjusted(counts, k)
         taken = _discounts(adjusted)[np.minimum(adjusted, 3)]
         totals = np.bincount(parents, adjusted, size)
         freed = np.bincount(parents, taken, size)
@@ -121,9 +111,9 @@ def count(corpus: Corpus, order: int) -> Counts:
     )
 
 
-def _unigrams(counts: Counts, lower_orders: LowerOrders) -> Floats:
+def _unigrams(counts: Counts) -> Floats:
     """Log-probabilities of the root (0) and the unigrams."""
-    adjusted = _adjusted(counts, 1, lower_orders)
+    adjusted = _adjusted(counts, 1)
     adjusted[BEGIN] = 0
     taken = _discounts(adjusted)[np.minimum(adjusted, 3)]
     total = adjusted.sum()
@@ -133,11 +123,11 @@ def _unigrams(counts: Counts, lower_orders: LowerOrders) -> Floats:
     return np.concatenate(([0.0], log_probs))
 
 
-def _adjusted(counts: Counts, k: int, lower_orders: LowerOrders) -> Longs:
+def _adjusted(counts: Counts, k: int) -> Longs:
     """What smoothing counts for the n-grams of order k."""
     level = slice(counts.levels[k], counts.levels[k + 1])
     occurrences = counts.occurrences[level]
-    if k == len(counts.levels) - 2 or lower_orders == "occurrences":
+    if k == len(counts.levels) - 2:
         return occurrences.copy()
     above = slice(level.stop, counts.levels[k + 2])
     before = np.bincount(counts.suffixes[above] - level.start, minlength=level.stop - level.start)

@@ -181,6 +181,8 @@ def _read(path: Path) -> Tables:
     header = json.loads(text)
     places = {name: (str(t), int(o), int(n)) for name, (t, o, n) in header["arrays"].items()}
     levels = tuple(map(int, header["levels"]))
+    if len(levels) < 3:
+        raise ValueError("no levels")
     raw = np.memmap(path, np.uint8, "r")
     body = np.asarray(raw)[START.size + length :]
     if len(body) != header["size"]:

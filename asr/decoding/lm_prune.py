@@ -1,26 +1,13 @@
-"""Make n-gram models smaller, and one of several: entropy pruning and interpolation."""
+"""Make n-gram models smaller: entropy pruning to a threshold or to a size."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .ngrams import (
-    BEGIN,
-    END,
-    MAX_WORDS,
-    TINY,
-    WORD_BITS,
-    Floats,
-    Longs,
-    NGrams,
-    back_off,
-    node_keys,
-    with_backoffs,
-)
+from .ngrams import BEGIN, END, TINY, Floats, NGrams, back_off, with_backoffs
 
 
 def keep_nodes(model: NGrams, keep: NDArray[np.bool_]) -> NGrams:
@@ -112,65 +99,3 @@ def prune_to_bytes(model: NGrams, loss: Floats, budget: int) -> NGrams:
     keep = np.zeros(model.levels[-1], bool)
     keep[ranked[:n]] = True
     return keep_nodes(model, keep)
-
-
-def interpolate(models: Sequence[NGrams], weights: Sequence[float]) -> NGrams:
-    """One model of the n-grams of all, each with the weighted mean of its probabilities.
-
-    The models must share one vocabulary and order; the weights sum to 1. As SRILM's static
-    interpolation (ngram -mix-lm): only the back-offs are an approximation.
-    """
-    size, order = len(models[0].vocabulary), models[0].order
-    levels = [0, 1, 1 + size]
-    parents = [np.zeros(1 + size, np.int32)]
-    words = [np.arange(-1, size, dtype=np.int32)]
-    probs = [sum_of([np.exp(m.log_probs[: 1 + size]) for m in models], weights)]
-    probs[0][0] = 1.0
-    # of each model: the new node of each of its nodes, and the state of each new node
-    places: list[Longs] = [np.arange(1 + size) for _ in models]
-    states: list[Longs] = [np.arange(1 + size) for _ in models]
-    for k in range(2, order + 1):
-        keys = []
-        for model, place in zip(models, places, strict=True):
-            level = slice(model.levels[k], model.levels[k + 1])
-            above = place[model.parents[level] - model.levels[k - 1] * (k > 2)]
-            keys.append(node_keys(above, model.words[level])[:-1])
-        union = np.unique(np.concatenate(keys))
-        places = [levels[-1] + union.searchsorted(key) for key in keys]
-        parent, word = union >> WORD_BITS, union & (MAX_WORDS - 1)
-        above = parent - levels[-2] * (k > 2)
-        scored = [m.score(s[above], word) for m, s in zip(models, states, strict=True)]
-        probs.append(sum_of([np.exp(log_probs) for log_probs, _ in scored], weights))
-        states = [after for _, after in scored]
-        parents.append(parent.astype(np.int32))
-        words.append(word.astype(np.int32))
-        levels.append(levels[-1] + len(union))
-    mixed = NGrams(
-        models[0].vocabulary, tuple(levels), np.concatenate(parents), np.concatenate(words),
-        np.log(np.maximum(np.concatenate(probs), np.finfo(float).tiny)), np.zeros(levels[-2]),
-    )
-    return with_backoffs(replace(mixed, frequencies=_mixed_frequencies(mixed, models, weights)))
-
-
-def sum_of(rows: Sequence[Floats], weights: Sequence[float]) -> Floats:
-    """The weighted sum of arrays of one shape."""
-    return np.tensordot(np.array(weights), np.stack(rows), 1)
-
-
-def _mixed_frequencies(
-    mixed: NGrams, models: Sequence[NGrams], weights: Sequence[float]
-) -> Floats:
-    """(states,) the weighted mean of the models' context frequencies."""
-    total = np.zeros(mixed.n_states)
-    for model, weight in zip(models, weights, strict=True):
-        frequencies = context_frequencies(model)
-        place = np.arange(model.levels[min(2, len(model.levels) - 2)])
-        total[place] += weight * frequencies[place]
-        for k in range(2, model.order):
-            level = slice(model.levels[k], model.levels[k + 1])
-            above = place[model.parents[level]]
-            keys = (above << WORD_BITS) + model.words[level]
-            nodes = 1 + mixed.keys.searchsorted(keys)
-            place = np.concatenate((place, nodes))
-            total[nodes] += weight * frequencies[level]
-    return total

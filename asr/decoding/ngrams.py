@@ -107,7 +107,9 @@ def find_nodes(
 def link_suffixes(keys: Longs, parents: Ints, words: Ints, levels: Sequence[int]) -> Ints:
     """(states,) for each state the longest ending of its words that is a node too."""
     suffixes = np.zeros(levels[-2], np.int32)
-    for first, last in pairwise(levels[2:-1]):
+    if len(levels) > 4:
+        suffixes[levels[2] : levels[3]] = 1 + words[levels[2] : levels[3]]
+    for first, last in pairwise(levels[3:-1]):
         context, word = suffixes[parents[first:last]], words[first:last]
         pending = np.arange(last - first)
         while len(pending):

@@ -62,10 +62,6 @@ def _add_build(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--min-count", type=_counts, default=(1,), metavar="N[,N...]",
         help="drop rarer words, 2-grams, ...; the last stands for the higher orders (1)",
     )
-    add(
-        "--lower-orders", choices=("continuations", "occurrences"), default="continuations",
-        help="what Kneser-Ney counts below the highest order (continuations)",
-    )
     add("--prune", type=_above_0, metavar="X", help="drop n-grams worth less than X nats a word")
     add(
         "--max-mb", type=_above_0, metavar="MB",
@@ -111,7 +107,6 @@ def _build(args: argparse.Namespace) -> int:
         order=args.order,
         max_words=args.max_words,
         min_counts=args.min_count,
-        lower_orders=args.lower_orders,
         prune=args.prune,
         max_bytes=None if max_mb is None else int(max_mb * 1e6),
     )
