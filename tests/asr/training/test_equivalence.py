@@ -24,6 +24,7 @@ def test_rows_of_a_padded_training_batch_equal_streams(
     batch = maker([0, 1, 2, 3], torch.Generator().manual_seed(0), keep_all=True)
     log_probs = model(batch.features)[0].detach()[:, model.config.delay :]
     for row, frames in enumerate(batch.frames.tolist()):
-        found = streamed(recognizer, dataset.store[row].float().numpy() / 32768)
+        samples = (dataset.store[row].float() / 32768).numpy()
+        found = streamed(recognizer, samples, (777,))
         assert_same(found, Heard(log_probs[row, :frames], found.tokens))
         assert len(found.tokens) > 4
