@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from asr.manifest import Recording
 from asr.metrics import ErrorCounts, character_errors, word_errors
 from asr.streaming import Recognizer
 
+from .events import Final
 from .offline import FileSource, SourceResult, transcribe_sources
 
 
@@ -23,6 +24,46 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class CommandScores:
+    """How recordings fared against a grammar; what was not understood is never right."""
+
+    sentences: int = 0
+    """Recordings with a text."""
+    sentences_right: int = 0
+    """Understood, word for word."""
+    labelled: int = 0
+    """Recordings with slots."""
+    slots_right: int = 0
+    """Every slot of the label found with the words as spoken, and no other."""
+    rejected: int = 0
+    """Recordings in which no command was understood."""
+
+    def __add__(self, other: CommandScores) -> CommandScores:
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return CommandScores(*(a + b for a, b in pairs))
+
+
+def score_command(recording: Recording, finals: Sequence[Final]) -> CommandScores:
+    """The scores of one recording."""
+    understood = [final for final in finals if final.understood]
+    text = " ".join(final.text for final in understood)
+    label = recording.extra.get("slots")
+    spoken = {
+        slot.name: slot.text
+        for final in understood
+        if final.interpretation is not None
+        for slot in final.interpretation.slots
+    }
+    return CommandScores(
+        sentences=recording.text is not None,
+        sentences_right=recording.text is not None and bool(text) and text == recording.text,
+        labelled=label is not None,
+        slots_right=label is not None and bool(understood) and spoken == label,
+        rejected=not understood,
+    )
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Figures of one manifest."""
 
@@ -32,6 +73,8 @@ class Evaluation:
     """Audio in them."""
     words: ErrorCounts
     characters: ErrorCounts
+    commands: CommandScores
+    """Meaningless without a grammar."""
     cpu_seconds: float
     """Processor time of the whole process, reading and resampling included."""
     scored: tuple[Scored, ...]
@@ -61,6 +104,7 @@ def evaluate(
     failures.
     """
     words, characters = ErrorCounts(), ErrorCounts()
+    commands = CommandScores()
     scored: list[Scored] = []
     failures: list[SourceResult] = []
     seconds = 0.0
@@ -74,6 +118,7 @@ def evaluate(
             failures.append(result)
             continue
         seconds += result.seconds
+        commands += score_command(recording, result.finals)
         if recording.text is not None:
             errors = word_errors(recording.text, result.text)
             words += errors
@@ -84,6 +129,7 @@ def evaluate(
         seconds=seconds,
         words=words,
         characters=characters,
+        commands=commands,
         cpu_seconds=time.process_time() - began,
         scored=tuple(scored),
         failures=tuple(failures),

@@ -30,17 +30,7 @@ class Lexicon:
     def __init__(self, words: Sequence[str], scores: NDArray[np.float32], vocabulary: Vocabulary,
                  ids: Sequence[int]) -> None:
         """`scores` (n,) and `ids` (n,) belong to `words`; what cannot be spelled is left out."""
-        spelled = []
-        for i, word in enumerate(words):
-            try:
-                spelled.append((vocabulary.encode(word), i))
-            except ValueError:
-                continue
-        spelled.sort()
-        longest = max((len(tokens) for tokens, _ in spelled), default=0)
-        matrix = np.full((len(spelled), longest), -1, np.int32)
-        for row, (tokens, _) in enumerate(spelled):
-            matrix[row, : len(tokens)] = tokens
+        matrix, which = _spell(words, vocabulary)
         # in sorted order a prefix is new where it differs from the one of the row above
         differs = np.ones(matrix.shape, bool)
         differs[1:] = np.logical_or.accumulate(matrix[1:] != matrix[:-1], axis=1)
@@ -55,17 +45,46 @@ class Lexicon:
         self.word = np.full(count, -1, np.int32)
         self.best = np.full(count, -np.inf, np.float32)
         self.depth = np.zeros(count, np.int32)
-        if spelled:
+        if len(which):
             self.depth[nodes[new]] = np.nonzero(new)[1] + 1
-            rows = np.arange(len(spelled))
             lengths = (matrix >= 0).sum(1)
-            which = np.array([i for _, i in spelled])
-            self.word[nodes[rows, lengths - 1]] = np.asarray(ids, np.int32)[which]
-            for column in range(longest):
+            ends = nodes[np.arange(len(which)), lengths - 1]
+            self.word[ends] = np.asarray(ids, np.int32)[which]
+            for column in range(matrix.shape[1]):
                 inside = matrix[:, column] >= 0
                 np.maximum.at(self.best, nodes[inside, column], scores[which[inside]])
         self.child[START] = self.child[ROOT]
         self.best[:3] = 0.0
+
+
+def _spell(words: Sequence[str], vocabulary: Vocabulary) -> tuple[Ints, NDArray[np.intp]]:
+    """Token ids (n, longest) of the words that can be spelled, in sorted order, and their places.
+
+    Shorter words are padded with -1. Letters take an array's way: tens of thousands of words
+    are spelled at every start.
+    """
+    if all(len(token) == 1 for token in vocabulary.tokens[1:]):
+        letters = np.array([word.encode("ascii", "replace") for word in words] or [b""])
+        codes = letters.view(np.uint8).reshape(len(letters), -1)
+        ids = np.zeros(256, np.int32)
+        for i, token in enumerate(vocabulary.tokens):
+            if token.isascii() and i != BLANK_ID:
+                ids[ord(token)] = i
+        matrix = np.where(codes > 0, ids[codes], -1).astype(np.int32)
+        known = np.flatnonzero((matrix != BLANK_ID).all(1) & (codes[:, 0] > 0))
+        order = known[np.argsort(letters[known], kind="stable")]
+        return matrix[order], order
+    spelled = []
+    for i, word in enumerate(words):
+        try:
+            spelled.append((vocabulary.encode(word), i))
+        except ValueError:
+            continue
+    spelled.sort()
+    matrix = np.full((len(spelled), max((len(t) for t, _ in spelled), default=0)), -1, np.int32)
+    for row, (tokens, _) in enumerate(spelled):
+        matrix[row, : len(tokens)] = tokens
+    return matrix, np.array([i for _, i in spelled], np.intp)
 
 
 @dataclass(frozen=True)

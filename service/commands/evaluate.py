@@ -54,13 +54,18 @@ def run(args: argparse.Namespace) -> int:
         for failure in result.failures:
             sys.stderr.write(f"asrd: {failure.name}: {failure.reason}\n")
             failed = True
-        print(json.dumps(as_json(path, result)) if args.json else as_text(path, result), flush=True)
+        document = as_json(path, result, commands=bool(args.grammar))
+        print(json.dumps(document) if args.json else as_text(document, result), flush=True)
     return 1 if failed else 0
 
 
-def as_json(path: Path, result: Evaluation) -> dict[str, Any]:
-    """The figures as published: rates are fractions, null where nothing was scored."""
-    return {
+def as_json(path: Path, result: Evaluation, *, commands: bool) -> dict[str, Any]:
+    """The figures as published: rates are fractions, null where nothing was scored.
+
+    With `commands`, those of a grammar too: whole sentences right, all slots right, and
+    recordings without a command that was understood.
+    """
+    document: dict[str, Any] = {
         "manifest": str(path),
         "utterances": result.utterances,
         "words": result.words.reference,
@@ -68,12 +73,27 @@ def as_json(path: Path, result: Evaluation) -> dict[str, Any]:
         "cer": result.characters.rate,
         "rtf": result.rtf,
     }
+    if commands:
+        scores = result.commands
+        document |= {
+            "sentence_accuracy": _share(scores.sentences_right, scores.sentences),
+            "slot_accuracy": _share(scores.slots_right, scores.labelled),
+            "rejected": _share(scores.rejected, result.utterances),
+        }
+    return document
 
 
-def as_text(path: Path, result: Evaluation) -> str:
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def as_text(document: dict[str, Any], result: Evaluation) -> str:
     """The same for people, with the worst utterances."""
     w, c = result.words, result.characters
-    lines = [f"{path}: {result.utterances} utterances, {result.seconds / 60:.1f} min of audio"]
+    lines = [
+        f"{document['manifest']}: {result.utterances} utterances, "
+        f"{result.seconds / 60:.1f} min of audio"
+    ]
     if w.rate is None or c.rate is None:
         lines.append("  no texts to compare with")
     else:
@@ -82,6 +102,9 @@ def as_text(path: Path, result: Evaluation) -> str:
             f"{w.deletions} deleted, {w.insertions} inserted"
         )
         lines.append(f"  CER {c.rate:.2%} of {c.reference} characters")
+    for key in ("sentence_accuracy", "slot_accuracy", "rejected"):
+        if document.get(key) is not None:
+            lines.append(f"  {key.replace('_', ' ')} {document[key]:.2%}")
     if result.rtf is not None:
         lines.append(f"  RTF {result.rtf:.4f} CPU seconds a second of audio")
     for scored in result.worst(WORST):
