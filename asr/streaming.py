@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from .decoding.base import Decoder, Hypothesis, Word, stable_words, text_of, words_of
+from .decoding.confidence import with_confidences, word_shares
 from .errors import AudioFormatError, ConfigError, SessionClosed
 from .features import FeatureExtractor
 from .framing import Framer
@@ -35,6 +36,9 @@ DEFAULT_CHUNK_SECONDS = 0.16
 shared over. It changes no result."""
 
 MAX_CHANNELS = 32
+
+READINGS = 16
+"""Of an utterance, that its words' confidences are judged by."""
 MAX_AMPLITUDE = 1e10
 """Nothing real is that loud, not even 32-bit integers taken for floats. Much larger values
 overflow the power of a frame, and the state of the stream would be NaN for ever."""
@@ -142,7 +146,7 @@ class Session:
         self._state: ModelState = recognizer.model.initial_state()
         self.decoder = decoder
         """Settings of the search; another one takes effect at the next utterance."""
-        self._search = decoder.new_stream()
+        self._search, self._confidence = decoder.new_stream(), decoder.confidence
         self._heard = False
         self._feature_frames = 0
         self._skip = recognizer.model.config.delay
@@ -198,6 +202,9 @@ class Session:
         unit, start = self._recognizer.frame_seconds, self.utterance_start
         best, vocabulary = self.hypothesis(final), self._recognizer.vocabulary
         words = words_of(best, vocabulary, unit, start * unit)
+        if final and words and self._confidence is not None:
+            shares = word_shares(self._search.n_best(READINGS, final), vocabulary)
+            words = with_confidences(words, shares, self._confidence)
         stable = len(words) if final else stable_words(best, vocabulary)
         return Transcript(
             words, start * unit, self.frame * unit, stable, best.understood, best.interpretation
@@ -209,6 +216,7 @@ class Session:
         The last token goes along, so that a sound which spans the cut is not written twice.
         """
         self._search = self.decoder.new_stream(self._search.last_token)
+        self._confidence = self.decoder.confidence
         self.utterance_start = self.frame
 
     def _mono(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:

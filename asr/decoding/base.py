@@ -12,6 +12,7 @@ from torch import Tensor
 from asr.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from .confidence import ConfidenceConfig
     from .grammar import Interpretation
 
 
@@ -68,9 +69,18 @@ class DecoderStream(Protocol):
         """The best hypothesis so far, or as if the utterance ended here. Pure; at any time."""
         ...
 
+    def n_best(self, count: int, final: bool = False) -> list[Hypothesis]:
+        """Up to `count` readings that the search kept, the best first. Pure; at any time."""
+        ...
+
 
 class Decoder(Protocol):
     """Shared, immutable search settings; makes one stream an utterance."""
+
+    @property
+    def confidence(self) -> ConfidenceConfig | None:
+        """How words are given confidences; None: the network's probabilities are shown."""
+        ...
 
     def new_stream(self, last_token: int | None = None) -> DecoderStream:
         """A search that starts fresh, or behind a token that an earlier cut has emitted."""

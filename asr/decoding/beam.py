@@ -21,6 +21,7 @@ from asr.errors import ConfigError
 from asr.vocabulary import BLANK_ID
 
 from .base import Hypothesis
+from .confidence import ConfidenceConfig
 from .prefix_tree import PrefixTree
 
 Floats = NDArray[np.float64]
@@ -82,8 +83,12 @@ class BeamConfig:
 class BeamDecoder:
     """Search settings and scorers; makes one stream an utterance."""
 
-    def __init__(self, config: BeamConfig | None = None, scorers: Sequence[Scorer] = ()) -> None:
+    def __init__(
+        self, config: BeamConfig | None = None, scorers: Sequence[Scorer] = (),
+        confidence: ConfidenceConfig | None = None,
+    ) -> None:
         self.config, self.scorers = config or BeamConfig(), tuple(scorers)
+        self.confidence = confidence
 
     def new_stream(self, last_token: int | None = None) -> BeamStream:
         """State of one utterance; `last_token` is not emitted again if it goes on."""

@@ -78,6 +78,7 @@ class CommandDecoder:
     ) -> None:
         self.grammar, self.vocabulary, self.free = grammar, vocabulary, free
         self.config = config or CommandConfig()
+        self.confidence = free.confidence
         self._search = BeamDecoder(self.config.beam, [GrammarScorer(grammar, vocabulary)])
 
     def new_stream(self, last_token: int | None = None) -> CommandStream:
@@ -137,6 +138,12 @@ class CommandStream:
             continues=bool(grammar.continues(states)[0]),
             stable=0 if not final else len(within.tokens),
         )
+
+    def n_best(self, count: int, final: bool = False) -> list[Hypothesis]:
+        """Sentences of the grammar if it was understood, else free readings."""
+        best = self.hypothesis(final)
+        rivals = self._within if best.understood else self._free
+        return [best, *rivals.n_best(count, final)[1:]][:count]
 
     def _accepts(self, hypothesis: Hypothesis) -> bool:
         return bool(self._decoder.grammar.accepting(self._states(hypothesis))[0])

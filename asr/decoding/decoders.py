@@ -11,6 +11,7 @@ from asr.vocabulary import Vocabulary
 from .base import Decoder
 from .beam import BeamConfig, BeamDecoder, Scorer
 from .commands import CommandConfig
+from .confidence import ConfidenceConfig
 from .greedy import GreedyDecoder
 from .hotwords import Hotword, HotwordScorer
 from .language_model import LanguageModel
@@ -27,6 +28,8 @@ class SearchConfig:
     beam: BeamConfig = field(default_factory=BeamConfig)
     words: WordConfig = field(default_factory=WordConfig)
     commands: CommandConfig = field(default_factory=CommandConfig)
+    confidence: ConfidenceConfig | None = None
+    """Fitted for the bundle's best decoder."""
 
 
 def make_decoder(
@@ -52,4 +55,4 @@ def make_decoder(
         scorers.append(WordScorer(language_model(), vocabulary, config.words))
     if hotwords:
         scorers.append(HotwordScorer(hotwords, vocabulary))
-    return BeamDecoder(config.beam, scorers)
+    return BeamDecoder(config.beam, scorers, config.confidence)

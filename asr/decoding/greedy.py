@@ -7,10 +7,13 @@ from torch import Tensor
 from asr.vocabulary import BLANK_ID
 
 from .base import Hypothesis
+from .confidence import ConfidenceConfig
 
 
 class GreedyDecoder:
     """No settings and no search."""
+
+    confidence: ConfidenceConfig | None = None
 
     def new_stream(self, last_token: int | None = None) -> GreedyStream:
         """State of one utterance; `last_token` is not emitted again if it goes on."""
@@ -60,3 +63,7 @@ class GreedyStream:
             self._length - 1 - self._last_active,
             stable=len(self._tokens),
         )
+
+    def n_best(self, count: int, final: bool = False) -> list[Hypothesis]:
+        """The best path alone."""
+        return [self.hypothesis(final)][:count]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,9 @@ class Trainer:
         if not path.exists():
             return False
         content = checkpoint.load(path)
-        if content["config"]["model"] != schema.as_table(self.config.model):
+        # dropout shapes nothing and may change on the way
+        shape = schema.as_table(replace(self.config.model, dropout=0.0))
+        if content["config"]["model"] | {"dropout": 0.0} != shape:
             raise BundleError(path, "belongs to a model of another shape; choose another output")
         self.objective.load_state_dict(content["objective"])
         self.average.load(content["average"])
