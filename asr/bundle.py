@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +141,15 @@ def save_bundle(
         search=search or SearchConfig(),
         training=training or {},
     )
-    files[MANIFEST] = (json.dumps(schema.as_table(manifest), indent=2) + "\n").encode()
     path.mkdir(parents=True, exist_ok=True)
     for file, data in files.items():
-        part = path / f"{file}.part"
-        part.write_bytes(data)
-        part.replace(path / file)
+        _write(path / file, data)
+    _write_manifest(path, manifest)
+
+
+def write_search(path: Path, search: SearchConfig) -> None:
+    """Replace the search settings of a bundle; BundleError if it is none."""
+    _write_manifest(path, replace(read_bundle_manifest(path), search=search))
 
 
 def load_recognizer(
@@ -167,6 +170,17 @@ def load_recognizer(
         bundle.extractor, bundle.model, bundle.vocabulary, bundle.decoder(decoder, phrases),
         chunk_seconds=chunk_seconds,
     )
+
+
+def _write_manifest(path: Path, manifest: Manifest) -> None:
+    text = json.dumps(schema.as_table(manifest), indent=2) + "\n"
+    _write(path / MANIFEST, text.encode())
+
+
+def _write(file: Path, data: bytes) -> None:
+    part = file.with_name(f"{file.name}.part")
+    part.write_bytes(data)
+    part.replace(file)
 
 
 def _tensors_of(extractor: FeatureExtractor, model: AcousticModel) -> dict[str, torch.Tensor]:

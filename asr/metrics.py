@@ -48,6 +48,51 @@ def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCo
     )
 
 
+def correct_words(reference: str, hypothesis: str) -> list[bool]:
+    """For each word of the hypothesis, whether a shortest alignment finds it right."""
+    words = hypothesis.split()
+    right = [True] * len(words)
+    for op in Levenshtein.editops(reference.split(), words):
+        if op.tag != "delete":
+            right[op.dest_pos] = False
+    return right
+
+
+@dataclass(frozen=True)
+class ReliabilityCell:
+    """Words whose confidences lie in one interval."""
+
+    words: int
+    confidence: float
+    """Mean of theirs."""
+    accuracy: float
+    """Share of them that is right."""
+
+
+def reliability(
+    confidences: Sequence[float], right: Sequence[bool], bins: int = 10
+) -> list[ReliabilityCell]:
+    """The intervals of a reliability diagram that hold any words."""
+    cells: dict[int, list[tuple[float, bool]]] = {}
+    for confidence, correct in zip(confidences, right, strict=True):
+        cells.setdefault(min(bins - 1, int(confidence * bins)), []).append((confidence, correct))
+    return [
+        ReliabilityCell(len(cell), sum(c for c, _ in cell) / len(cell),
+                        sum(r for _, r in cell) / len(cell))
+        for _, cell in sorted(cells.items())
+    ]
+
+
+def calibration_error(confidences: Sequence[float], right: Sequence[bool], bins: int = 10) -> float:
+    """Expected calibration error (Guo et al. 2017): confidence against share of right words.
+
+    The difference of the two in each of `bins` equal intervals, weighted by its words.
+    """
+    table = reliability(confidences, right, bins)
+    total = sum(abs(cell.confidence - cell.accuracy) * cell.words for cell in table)
+    return total / max(1, len(confidences))
+
+
 def word_errors(reference: str, hypothesis: str) -> ErrorCounts:
     """Errors among the words of two texts."""
     return count_errors(reference.split(), hypothesis.split())

@@ -18,7 +18,7 @@ from asr.errors import AsrError
 from .errors import UsageError
 from .formats import printable
 
-COMMANDS = ("transcribe", "evaluate", "grammar", "lm", "train", "export")
+COMMANDS = ("transcribe", "evaluate", "grammar", "lm", "train", "tune", "export")
 """Modules of `service.commands`, in the order of the help text."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,6 +128,12 @@ class WordScorer:
         self._starts[BLANK_ID] = False
         self._boundary = np.array([vocabulary.is_boundary(i) for i in range(len(vocabulary))])
         self._unknown = float(model.unigram_log_probs[0])
+
+    def with_config(self, config: WordConfig) -> WordScorer:
+        """The same words and model, weighted otherwise; shares what is large."""
+        other = copy(self)
+        other.config = config
+        return other
 
     def start(self) -> Ints:
         """Before the first word of a sentence."""
