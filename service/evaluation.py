@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 
 from asr.manifest import Recording
-from asr.metrics import ErrorCounts, character_errors, word_errors
+from asr.metrics import ErrorCounts, character_errors, correct_words, word_errors
 from asr.streaming import Recognizer
 
 from .events import Final
@@ -21,6 +21,8 @@ class Scored:
     recording: Recording
     text: str
     words: ErrorCounts
+    confidences: tuple[float, ...]
+    """Of the words of `text`."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,15 @@ class Evaluation:
         """Real-time factor: CPU seconds over audio seconds."""
         return self.cpu_seconds / self.seconds if self.seconds else None
 
+    def judged_words(self) -> tuple[list[float], list[bool]]:
+        """The confidence of each word that was written, and whether the word is right."""
+        confidences: list[float] = []
+        right: list[bool] = []
+        for scored in self.scored:
+            confidences += scored.confidences
+            right += correct_words(scored.recording.text or "", scored.text)
+        return confidences, right
+
     def worst(self, count: int) -> list[Scored]:
         """The recordings with most word errors."""
         ranked = sorted(self.scored, key=lambda s: s.words.errors, reverse=True)
@@ -123,7 +134,8 @@ def evaluate(
             errors = word_errors(recording.text, result.text)
             words += errors
             characters += character_errors(recording.text, result.text)
-            scored.append(Scored(recording, result.text, errors))
+            confidences = tuple(w.confidence for final in result.finals for w in final.words)
+            scored.append(Scored(recording, result.text, errors, confidences))
     return Evaluation(
         utterances=len(recordings) - len(failures),
         seconds=seconds,

@@ -37,6 +37,8 @@ from .start import set_statistics, warm_start
 logger = logging.getLogger(__name__)
 
 LAST, BEST = "last.pt", "best.pt"
+LOG_STEPS = 50
+"""Between two lines of the log, whose loss is the mean of theirs."""
 
 
 class Trainer:
@@ -101,16 +103,20 @@ class Trainer:
         run = self.config.run
         began = saved = time.monotonic()
         progress = Progress(self.output, run.steps, self.step, enabled=self.place.is_first)
+        losses: list[float] = []
         try:
             while self.step < run.steps:
                 loss, norm = self.train_step()
                 rate = learning_rate(self.config.optimizer, self.step - 1, run.steps)
                 progress.step(loss=loss, learning_rate=rate, gradient_norm=norm)
-                if self.step % 50 == 0:
+                losses.append(loss)
+                if self.step % LOG_STEPS == 0:
                     progress.log(
-                        step=self.step, hours=self.hours, loss=loss, learning_rate=rate,
-                        gradient_norm=norm, minutes=(time.monotonic() - began) / 60,
+                        step=self.step, hours=self.hours, loss=sum(losses) / len(losses),
+                        learning_rate=rate, gradient_norm=norm,
+                        minutes=(time.monotonic() - began) / 60,
                     )
+                    losses.clear()
                 if self.step % run.evaluate_steps == 0 or self.step == run.steps:
                     self._evaluate(progress)
                 now = time.monotonic()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.arguments import positive_int
+from service.errors import UsageError
 from service.recognition import add_arguments, open_recognizer
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_arguments(parser)
     add("--streams", type=positive_int, default=1, metavar="N", help="recordings at once (1)")
     add("--threads", type=positive_int, default=1, metavar="N", help="CPU threads (1)")
+    add("--reliability", type=Path, metavar="PNG",
+        help="draw how confidences relate to right words; needs matplotlib")  # fmt: skip
     add("--json", action="store_true", help="one JSON object a manifest")
 
 
@@ -39,11 +42,13 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from asr.manifest import read_manifest
+    from asr.metrics import calibration_error
     from service.evaluation import evaluate
 
     manifests = [(path, read_manifest(path)) for path in args.manifests]
     recognizer = open_recognizer(args)
     failed = False
+    judged: dict[str, tuple[list[float], list[bool]]] = {}
     for path, recordings in manifests:
         with tqdm(
             total=len(recordings), desc=path.stem, unit="file", disable=None, leave=False
@@ -55,8 +60,33 @@ def run(args: argparse.Namespace) -> int:
             sys.stderr.write(f"asrd: {failure.name}: {failure.reason}\n")
             failed = True
         document = as_json(path, result, commands=bool(args.grammar))
+        if args.reliability:
+            judged[path.stem] = result.judged_words()
+            document["calibration_error"] = calibration_error(*judged[path.stem])
         print(json.dumps(document) if args.json else as_text(document, result), flush=True)
+    if args.reliability:
+        draw_reliability(judged, args.reliability)
     return 1 if failed else 0
+
+
+def draw_reliability(judged: dict[str, tuple[list[float], list[bool]]], picture: Path) -> None:
+    """A line a manifest: the share of right words over their confidence."""
+    from asr.metrics import reliability
+
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise UsageError("--reliability needs matplotlib: pip install matplotlib") from error
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], ":", color="gray", label="perfectly calibrated")
+    for name, (confidences, right) in judged.items():
+        cells = reliability(confidences, right)
+        axes.plot([c.confidence for c in cells], [c.accuracy for c in cells], "o-", label=name)
+    axes.set_xlabel("confidence of a word")
+    axes.set_ylabel("share of words that are right")
+    axes.legend()
+    figure.savefig(picture, dpi=100)
 
 
 def as_json(path: Path, result: Evaluation, *, commands: bool) -> dict[str, Any]:
@@ -102,7 +132,7 @@ def as_text(document: dict[str, Any], result: Evaluation) -> str:
             f"{w.deletions} deleted, {w.insertions} inserted"
         )
         lines.append(f"  CER {c.rate:.2%} of {c.reference} characters")
-    for key in ("sentence_accuracy", "slot_accuracy", "rejected"):
+    for key in ("sentence_accuracy", "slot_accuracy", "rejected", "calibration_error"):
         if document.get(key) is not None:
             lines.append(f"  {key.replace('_', ' ')} {document[key]:.2%}")
     if result.rtf is not None:
