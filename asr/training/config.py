@@ -34,6 +34,8 @@ class DataConfig:
     minimum: dict[str, float] = field(default_factory=dict)
     """Bounds on further keys of the manifests, as `agreement = 0.7`; lines without the key
     stay."""
+    repeat: dict[str, int] = field(default_factory=dict)
+    """How often a pass takes the recordings of sources whose path holds a text; else once."""
     max_seconds: float = 21.0
     batch_seconds: float = 320.0
     """Seconds of padded audio in a batch."""

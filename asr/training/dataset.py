@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.errors import ManifestError
@@ -31,6 +32,13 @@ class Dataset:
     recordings: list[Recording]
     store: AudioStore
     tokens: list[list[int]]
+    repeats: list[int]
+    """How often a pass takes each of them."""
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """The positions that one pass takes, those of repeated recordings several times."""
+        return np.repeat(np.arange(len(self.tokens)), self.repeats)
 
     @property
     def hours(self) -> float:
@@ -52,14 +60,19 @@ def load_dataset(
     ManifestError for recordings without text or with characters outside the vocabulary.
     """
     recordings: list[Recording] = []
+    repeats: list[int] = []
     for source in sources:
-        recordings += keep_within(read_corpus(expand(source)), data.minimum)
-    recordings = [r for r in recordings if r.seconds is None or r.seconds <= data.max_seconds]
+        found = keep_within(read_corpus(expand(source)), data.minimum)
+        found = [r for r in found if r.seconds is None or r.seconds <= data.max_seconds]
+        recordings += found
+        times = [n for part, n in data.repeat.items() if part in source]
+        repeats += [times[0] if times else 1] * len(found)
     if limit is not None or limit_hours is not None:
         order = np.random.default_rng(seed).permutation(len(recordings))[:limit]
         seconds = np.cumsum([recordings[int(i)].seconds or 5.0 for i in order])
         count = int((seconds <= (limit_hours or np.inf) * 3600).sum())
-        recordings = [recordings[int(i)] for i in order[: max(count, 1)]]
+        chosen = [int(i) for i in order[: max(count, 1)]]
+        recordings, repeats = [recordings[i] for i in chosen], [repeats[i] for i in chosen]
     if not recordings:
         raise ManifestError(f"no recordings in {', '.join(sources) or 'an empty list'}")
     tokens = []
@@ -71,7 +84,7 @@ def load_dataset(
         except ValueError as error:
             raise ManifestError(f"{recording.audio}: {error}") from error
     store = AudioStore.open([r.audio for r in recordings], cache, sample_rate)
-    return Dataset(recordings, store, tokens)
+    return Dataset(recordings, store, tokens, repeats)
 
 
 def load_augmenter(config: TrainConfig, cache: Path, device: torch.device) -> Augmenter:

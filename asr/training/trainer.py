@@ -169,19 +169,21 @@ class Trainer:
 
     def _plan_pass(self) -> None:
         data, run, rank = self.config.data, self.config.run, self.place
+        order = self.train_set.order
         if self.config.loss.carry_state:
-            speakers = [r.speaker for r in self.train_set.recordings]
+            speakers = [self.train_set.recordings[i].speaker for i in order]
             batches = stream_batches(
                 speakers, streams=min(data.batch_rows, len(speakers)), seed=run.seed,
                 number=self.passes,
             )
         else:
             batches = bucketed_batches(
-                self.train_set.store.lengths,
+                self.train_set.store.lengths[order],
                 budget=round(data.batch_seconds * self.config.features.sample_rate),
                 rows=data.batch_rows, seed=run.seed, number=self.passes,
                 ascending=self.passes < data.sorted_passes,
             )
+        batches = [[int(order[i]) for i in batch] for batch in batches]
         self._batches = share(batches, rank.rank, rank.world_size)
 
     def _autocast(self) -> Any:
