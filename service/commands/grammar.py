@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asr.decoding.grammar import Grammar
+    from asr.vocabulary import Vocabulary
 
 SAMPLES = 10
 
@@ -30,26 +31,45 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="more lists and rules for each grammar: names, areas (may be repeated)")  # fmt: skip
     add("--context", action="append", default=[], type=_pair, metavar="KEY=VALUE",
         help="what is known without being said, as area=kitchen (may be repeated)")  # fmt: skip
-    add("--model", type=Path, metavar="DIR", help="model whose letters are used (default: a to z)")
-    add("--lexicon", type=Path, metavar="FILE", help="known words, one a line: lists the others")
+    add("--model", type=Path, metavar="DIR",
+        help="model whose letters and words are meant (default: the bundled one)")  # fmt: skip
+    add("--lexicon", type=Path, metavar="FILE",
+        help="known words, one a line (default: those of the model's language model)")  # fmt: skip
     add("--json", action="store_true", help="one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     """Check all files together; mistakes are raised as GrammarError, exit status 1."""
     from asr.decoding.grammar import load_grammar
-    from asr.vocabulary import Vocabulary
 
-    vocabulary = Vocabulary.letters()
-    if args.model:
-        from asr.bundle import load_bundle
-
-        vocabulary = load_bundle(args.model).vocabulary
+    vocabulary, known = known_to_model(args.model)
+    if args.lexicon:
+        known = read_words(args.lexicon)
     grammar = load_grammar(args.files, vocabulary, names=args.names, context=dict(args.context))
-    known = read_words(args.lexicon) if args.lexicon else None
     result = as_json(grammar, known)
     print(json.dumps(result) if args.json else as_text(result))
     return 0
+
+
+def known_to_model(path: Path | None) -> tuple[Vocabulary, frozenset[str] | None]:
+    """Tokens of a model and the words of its language model; letters where there is no model.
+
+    Raises BundleError for a model that was named and cannot be read.
+    """
+    from asr.bundle import LANGUAGE_MODEL, load_bundle
+    from asr.errors import BundleError
+    from asr.locations import default_model_dir
+    from asr.vocabulary import Vocabulary
+
+    if path is None:
+        try:
+            path = default_model_dir()
+        except BundleError:
+            return Vocabulary.letters(), None
+    bundle = load_bundle(path)
+    if LANGUAGE_MODEL not in bundle.manifest.sha256:
+        return bundle.vocabulary, None
+    return bundle.vocabulary, frozenset(bundle.language_model().words)
 
 
 def read_words(path: Path) -> frozenset[str]:
