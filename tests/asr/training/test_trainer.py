@@ -21,6 +21,7 @@ from asr.model import Cell, ModelConfig
 from asr.training import checkpoint
 from asr.training.config import AugmentConfig, DataConfig, LossConfig, OptimizerConfig, TrainConfig
 from asr.training.export import export
+from asr.training.optimizer import learning_rate
 from asr.training.progress import CURVE_FILE, LOG_FILE
 from asr.training.scoring import transcribe
 from asr.training.trainer import BEST, LAST, Trainer
@@ -231,3 +232,35 @@ def test_features_and_model_must_agree(make_config: MakeConfig) -> None:
     config = make_config()
     with pytest.raises(ConfigError, match="n_mels"):
         dataclasses.replace(config, model=dataclasses.replace(config.model, n_mels=40))
+
+
+def test_a_pass_takes_repeated_sources_several_times(
+    make_config: MakeConfig, manifest: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "rare.jsonl"
+    other.write_text(manifest.read_text().splitlines()[0] + "\n")
+    data = DataConfig(train=(str(manifest), str(other)), repeat={"rare": 3, "absent": 7})
+    trainer = Trainer(make_config(data=data))
+    taken = [i for batch in trainer._batches for i in batch]
+    assert sorted(taken) == [0, 1, 2, 3, 4, 4, 4]
+
+
+def test_the_learning_rate_cools_down_to_its_end() -> None:
+    config = OptimizerConfig(learning_rate=1.0, warmup_steps=10, schedule="cooldown",
+                             cooldown_steps=100, final_share=0.1)
+    rates = [learning_rate(config, step, 1000) for step in range(1001)]
+    assert rates[4] == pytest.approx(0.5)
+    assert set(rates[10:901]) == {1.0}
+    assert rates[950] == pytest.approx(0.55)
+    assert rates[1000] == pytest.approx(0.1)
+
+
+def test_dropout_may_change_on_the_way_but_no_shape(make_config: MakeConfig) -> None:
+    def model(**settings: float) -> ModelConfig:
+        return ModelConfig(**{"hidden_size": 16, "n_layers": 2, "conv_channels": 4} | settings)  # type: ignore[arg-type]
+
+    trainer = Trainer(make_config(model=model()))
+    trainer.save(LAST)
+    Trainer(make_config(model=model(dropout=0.3)))
+    with pytest.raises(BundleError, match="another shape"):
+        Trainer(make_config(model=model(hidden_size=24)))
