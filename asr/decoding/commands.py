@@ -122,20 +122,22 @@ class CommandStream:
     def hypothesis(self, final: bool = False) -> Hypothesis:
         """The command, or the free reading where it is too far from any.
 
-        Until the end the free reading is shown as soon as no command is near enough.
+        Until the end the free reading is shown as soon as no command is near enough. As each
+        may yet give way to the other, nothing is stable before.
         """
         within = self._within.hypothesis(final)
         understood = bool(within.tokens) and self.distance(final) <= self._decoder.config.threshold
         grammar, states = self._decoder.grammar, self._states(within)
         if not understood:
-            return replace(self._free.hypothesis(final), understood=False)
+            free = self._free.hypothesis(final)
+            return replace(free, understood=False, stable=len(free.tokens) if final else 0)
         vocabulary = self._decoder.vocabulary
         meaning = grammar.interpret(vocabulary.decode(within.tokens)) if final else None
         return replace(
             within, understood=True, interpretation=meaning,
             accepting=bool(grammar.accepting(states)[0]),
             continues=bool(grammar.continues(states)[0]),
-            stable=0 if not final else len(within.tokens),
+            stable=len(within.tokens) if final else 0,
         )
 
     def _accepts(self, hypothesis: Hypothesis) -> bool:
