@@ -71,7 +71,7 @@ class CommandConfig:
     """Wide in tokens: what a grammar allows next is often not what sounds likeliest."""
 
     def __post_init__(self) -> None:
-        if self.threshold < 0:
+        if not self.threshold >= 0:  # nor not a number
             raise ConfigError(f"threshold must not be negative, got {self.threshold}")
 
 
