@@ -55,6 +55,7 @@ def score_command(recording: Recording, finals: Sequence[Final]) -> CommandScore
         for final in understood
         if final.interpretation is not None
         for slot in final.interpretation.slots
+        if slot.text  # an intent's fixed values are not spoken, so no label has them
     }
     return CommandScores(
         sentences=recording.text is not None,

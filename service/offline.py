@@ -20,6 +20,7 @@ from asr.streaming import Recognizer
 
 from .endpointing import EndpointConfig
 from .events import Event, Final
+from .numbers import Rewrite
 from .transcriber import StreamTranscriber
 
 DEFAULT_STREAMS = 8
@@ -99,13 +100,15 @@ def transcribe_sources(
     endpoint: EndpointConfig | None = None,
     on_event: Callable[[Event], None] | None = None,
     on_progress: Callable[[float], None] | None = None,
+    rewrite: Rewrite | None = None,
 ) -> Iterator[SourceResult]:
     """Transcribe all sources, `streams` at a time; one result each, in the sources' order.
 
     `on_event` gets partials and finals as they arise, the streams interleaved.
     `on_progress` gets the number of sources done, the open ones counted by the share that
-    has been read. A source that fails harms no other: its result holds the error. Errors
-    of the model itself are raised. Closing the iterator closes what is open.
+    has been read. `rewrite` changes the words of finals. A source that fails harms no other:
+    its result holds the error. Errors of the model itself are raised. Closing the iterator
+    closes what is open.
     """
     waiting = deque(enumerate(sources))
     open_streams: dict[int, _OpenStream] = {}
@@ -116,7 +119,7 @@ def transcribe_sources(
         while yielded < len(sources):
             while waiting and len(open_streams) < streams:
                 index, source = waiting.popleft()
-                open_streams[index] = _OpenStream(source, recognizer, endpoint, on_event)
+                open_streams[index] = _OpenStream(source, recognizer, endpoint, on_event, rewrite)
             for stream in open_streams.values():
                 stream.read_until_ready()
             ready = [stream for stream in open_streams.values() if stream.ready]
@@ -143,6 +146,7 @@ class _OpenStream:
         recognizer: Recognizer,
         endpoint: EndpointConfig | None,
         on_event: Callable[[Event], None] | None,
+        rewrite: Rewrite | None,
     ) -> None:
         self._name, self._on_event = source.name, on_event
         self._finals: list[Final] = []
@@ -160,6 +164,7 @@ class _OpenStream:
                 self._reader.channels,
                 endpoint=endpoint,
                 partials=on_event is not None,
+                rewrite=rewrite,
             )
         except (AsrError, OSError) as error:
             self._error, self.ended = error, True

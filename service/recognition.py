@@ -18,13 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", type=Path, metavar="DIR", help="model folder (default: the bundled one)")
     add("--decoder", metavar="NAME", help="greedy, beam or lm (default: the model's best)")
-    add("--hotwords", type=Path, metavar="FILE", help="phrases to prefer, one a line")
+    add("--hotwords", type=Path, metavar="FILE",
+        help="phrases to prefer, one a line: PHRASE or PHRASE: BOOST (needs a search)")  # fmt: skip
     add("--grammar", action="append", default=[], type=Path, metavar="FILE",
         help="commands to understand (Home Assistant's sentences); may be repeated")  # fmt: skip
     add("--names", action="append", default=[], type=Path, metavar="FILE",
         help="more lists and rules for the grammars: names, areas; may be repeated")  # fmt: skip
     add("--threshold", type=float, metavar="NATS",
-        help="how unlike a command may sound before it is not understood (default: the model's)",
+        help="how unlike a command speech may be and still count as it, in nats a letter or word "
+        "piece; 0 rejects all but the likeliest text (default: the model's)",
     )  # fmt: skip
 
 

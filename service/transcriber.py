@@ -22,6 +22,7 @@ from asr.streaming import Recognizer
 
 from .endpointing import EndpointConfig, is_endpoint
 from .events import Event, Final, Partial
+from .numbers import Rewrite
 
 
 class StreamTranscriber:
@@ -36,13 +37,15 @@ class StreamTranscriber:
         *,
         endpoint: EndpointConfig | None = None,
         partials: bool = True,
+        rewrite: Rewrite | None = None,
     ) -> None:
         """AudioFormatError for a rate or a count of channels that no session takes.
 
         Without `partials` only finals are told, which saves rendering text at each step.
+        `rewrite` changes the words of finals, as `service.numbers` does.
         """
         self.session = recognizer.new_session(sample_rate, channels)
-        self._stream, self._partials = stream, partials
+        self._stream, self._partials, self._rewrite = stream, partials, rewrite
         self._endpoint = endpoint or EndpointConfig()
         self._vocabulary, self._unit = recognizer.vocabulary, recognizer.frame_seconds
         self._utterance = 0
@@ -91,8 +94,9 @@ class StreamTranscriber:
         transcript = self.session.transcript(final=True)
         events: list[Event] = []
         if transcript.words:
+            words = transcript.words if self._rewrite is None else self._rewrite(transcript.words)
             events = [
-                Final(self._stream, self._utterance, transcript.words, transcript.understood,
+                Final(self._stream, self._utterance, words, transcript.understood,
                       transcript.interpretation)
             ]
             self._utterance += 1

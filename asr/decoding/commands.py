@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,7 +22,12 @@ Ints = NDArray[np.int32]
 
 
 class GrammarScorer:
-    """Allows sentences of a grammar and nothing else. States are (automaton state,)."""
+    """Allows sentences of a grammar and nothing else.
+
+    The network writes boundaries where a stream is cut: before the first word that of the
+    word ahead of the cut, behind the last word that of the word itself. Both are allowed.
+    States are (automaton state, whether such a boundary ended a whole sentence).
+    """
 
     def __init__(self, grammar: Grammar, vocabulary: Vocabulary) -> None:
         self.grammar = grammar
@@ -30,22 +36,25 @@ class GrammarScorer:
 
     def start(self) -> Ints:
         """Before the first word."""
-        return np.array([self.grammar.start], np.int32)
+        return np.array([self.grammar.start, 0], np.int32)
 
     def extend(
         self, states: Ints, tokens: Ints, wanted: NDArray[np.bool_]
     ) -> tuple[Floats, Ints]:
         """See `Scorer.extend`."""
         before = states[:, 0]
+        boundary = np.isin(tokens, self._boundary)
         after = self.grammar.successors(before)[:, tokens]
-        # behind a cut in mid-stream the network writes the boundary that ended the last word
-        leading = (before[:, None] == self.grammar.start) & np.isin(tokens, self._boundary)
+        leading = (before[:, None] == self.grammar.start) & boundary
         after = np.where(leading, self.grammar.start, after)
-        return np.where(after >= 0, 0.0, -np.inf), after[:, :, None]
+        ended = self.grammar.accepting(before)[:, None] & boundary
+        scores = np.where((after >= 0) | ended, 0.0, -np.inf)
+        return scores, np.stack((after, ended), axis=2).astype(np.int32)
 
     def finish(self, states: Ints) -> Floats:
         """See `Scorer.finish`: half a sentence is none."""
-        return np.where(self.grammar.accepting(states[:, 0]), 0.0, -np.inf)
+        whole = self.grammar.accepting(states[:, 0]) | (states[:, 1] > 0)
+        return np.where(whole, 0.0, -np.inf)
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class CommandConfig:
     """Wide in tokens: what a grammar allows next is often not what sounds likeliest."""
 
     def __post_init__(self) -> None:
-        if self.threshold < 0:
+        if not self.threshold >= 0:  # nor not a number
             raise ConfigError(f"threshold must not be negative, got {self.threshold}")
 
 
@@ -116,27 +125,28 @@ class CommandStream:
         out-of-grammar speech (Rose and Paul 1990); infinite where the grammar has no reading.
         """
         within, path = self._within.hypothesis(final), self._path.hypothesis()
-        if final and not self._accepts(within):
+        if final and not self._ends(within)[0]:
             return float("inf")
         return max(0.0, path.score - within.score) / max(1, len(path.tokens), len(within.tokens))
 
     def hypothesis(self, final: bool = False) -> Hypothesis:
         """The command, or the free reading where it is too far from any.
 
-        Until the end the free reading is shown as soon as no command is near enough.
+        Until the end the free reading is shown as soon as no command is near enough. As each
+        may yet give way to the other, nothing is stable before.
         """
         within = self._within.hypothesis(final)
         understood = bool(within.tokens) and self.distance(final) <= self._decoder.config.threshold
-        grammar, states = self._decoder.grammar, self._states(within)
         if not understood:
-            return replace(self._free.hypothesis(final), understood=False)
-        vocabulary = self._decoder.vocabulary
-        meaning = grammar.interpret(vocabulary.decode(within.tokens)) if final else None
+            free = self._free.hypothesis(final)
+            return replace(free, understood=False, stable=len(free.tokens) if final else 0)
+        accepting, continues = self._ends(within)
+        text = self._decoder.vocabulary.decode(within.tokens)
         return replace(
-            within, understood=True, interpretation=meaning,
-            accepting=bool(grammar.accepting(states)[0]),
-            continues=bool(grammar.continues(states)[0]),
-            stable=0 if not final else len(within.tokens),
+            within, understood=True,
+            interpretation=self._decoder.grammar.interpret(text) if final else None,
+            accepting=accepting, continues=continues,
+            stable=len(within.tokens) if final else 0,
         )
 
     def n_best(self, count: int, final: bool = False) -> list[Hypothesis]:
@@ -145,11 +155,12 @@ class CommandStream:
         rivals = self._within if best.understood else self._free
         return [best, *rivals.n_best(count, final)[1:]][:count]
 
-    def _accepts(self, hypothesis: Hypothesis) -> bool:
-        return bool(self._decoder.grammar.accepting(self._states(hypothesis))[0])
-
-    def _states(self, hypothesis: Hypothesis) -> Ints:
-        tokens = list(hypothesis.tokens)
-        while tokens and self._decoder.vocabulary.is_boundary(tokens[0]):
-            tokens.pop(0)
-        return np.array([self._decoder.grammar.state_after(tokens)], np.int32)
+    def _ends(self, hypothesis: Hypothesis) -> tuple[bool, bool]:
+        """Whether a sentence is complete, and whether a longer one begins like this."""
+        grammar, boundary = self._decoder.grammar, self._decoder.vocabulary.is_boundary
+        tokens = list(itertools.dropwhile(boundary, hypothesis.tokens))
+        # a sentence that a boundary ended: see GrammarScorer
+        last = tokens[-1:] if tokens and boundary(tokens[-1]) else []
+        before = grammar.state_after(tokens[: len(tokens) - len(last)])
+        states = np.array([before, grammar.state_after(last, before)], np.int32)
+        return bool(grammar.accepting(states).any()), bool(grammar.continues(states)[1])

@@ -39,6 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_arguments(parser)
     add("--format", choices=FORMATS, default="text", help="default: text")
     add("--output", type=Path, metavar="DIR", help="write one file for each into this directory")
+    add("--numbers", action="store_true", help="write spoken numbers as digits")
     add("--partials", action="store_true", help="show unfinished transcripts on standard error")
     add("--rate", type=positive_int, default=16_000, metavar="HZ", help="of raw PCM (16000)")
     add("--channels", type=positive_int, default=1, metavar="N", help="of raw PCM (1)")
@@ -49,6 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Transcribe; 1 if any file could not be read to its end, else 0."""
     from service.console import Console
+    from service.numbers import number_writer
     from service.offline import DEFAULT_STREAMS, transcribe_sources
 
     jobs = _jobs(args)
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         _name_outputs(jobs, suffix)
     elif len(jobs) > 1 and args.format not in LINE_FORMATS:
         raise UsageError(f"{args.format} of several files needs --output DIR")
+    rewrite = number_writer() if args.numbers else None
     recognizer = open_recognizer(args)
     failed = False
     with Console(len(jobs), partials=args.partials) as console:
@@ -69,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
             streams=args.streams or (1 if one_by_one else DEFAULT_STREAMS),
             on_event=console.event if args.partials else None,
             on_progress=console.progress,
+            rewrite=rewrite,
         )
         for job, result in zip(jobs, results, strict=True):
             if result.reason is not None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from asr.bundle import Bundle, Manifest
+from asr.decoding.base import Decoder
 from asr.decoding.greedy import GreedyDecoder
+from asr.decoding.hotwords import Hotword
 from asr.features import FeatureConfig, FeatureExtractor
+from asr.locations import MODEL_VARIABLE
 from asr.model import AcousticModel, ModelConfig, ModelState
 from asr.streaming import Recognizer
 from asr.vocabulary import BLANK_ID, WORD_START, Vocabulary
@@ -57,18 +59,20 @@ class ToneModel(nn.Module):
         return log_probs, (heard,)
 
 
-def make_recognizer() -> Recognizer:
+def make_bundle(path: Path | None = None) -> Bundle:
     """Hears tones: each is a letter, each run of tones a word."""
     extractor, vocabulary = FeatureExtractor(FeatureConfig()), Vocabulary.letters()
     model: Any = ToneModel(extractor, vocabulary)
-    return Recognizer(extractor, model, vocabulary, GreedyDecoder())
+    manifest = Manifest("tones", {}, extractor.config, model.config)
+    return Bundle(manifest, extractor, model, vocabulary, path or Path("tones"))
 
 
 @pytest.fixture(scope="session")
 def recognizer() -> Recognizer:
-    """See `make_recognizer`."""
+    """That of `make_bundle`, decoding greedily."""
     torch.set_num_threads(1)
-    return make_recognizer()
+    bundle = make_bundle()
+    return Recognizer(bundle.extractor, bundle.model, bundle.vocabulary, bundle.decoder())
 
 
 @pytest.fixture(scope="session")
@@ -118,18 +122,22 @@ def say(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+DEFAULT_MODEL = Path("the/default/model")
+
+
 @pytest.fixture
-def bundled(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Make `load_recognizer` give the tone recogniser; the list holds what it was asked for."""
+def bundled(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Make every bundle the tone recogniser's; the list holds what was asked for."""
     asked: list[dict[str, Any]] = []
 
-    def load_recognizer(
-        path: Path | None = None, *, decoder: str | None = None, **_: Any
-    ) -> Recognizer:
-        asked.append({"path": path, "decoder": decoder})
-        return recognizer
+    class AskedBundle(Bundle):
+        def decoder(self, name: str | None = None, hotwords: Sequence[Hotword] = ()) -> Decoder:
+            asked.append({"path": self.path, "decoder": name})
+            return super().decoder(name, hotwords)
 
-    bundle = ModuleType("asr.bundle")
-    bundle.load_recognizer = load_recognizer  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "asr.bundle", bundle)
+    def load_bundle(path: Path) -> Bundle:
+        return AskedBundle(**vars(make_bundle(path)))
+
+    monkeypatch.setattr("asr.bundle.load_bundle", load_bundle)
+    monkeypatch.setenv(MODEL_VARIABLE, str(DEFAULT_MODEL))
     return asked

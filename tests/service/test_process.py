@@ -22,10 +22,9 @@ Start = Callable[..., Any]
 """Gives a Popen; Any, because its pipes are never None here."""
 
 DRIVER = """
-import runpy, sys, types
-make = runpy.run_path(sys.argv[1])["make_recognizer"]
-sys.modules["asr.bundle"] = types.ModuleType("asr.bundle")
-sys.modules["asr.bundle"].load_recognizer = lambda *_, **__: make()
+import runpy, sys
+import asr.bundle
+asr.bundle.load_bundle = runpy.run_path(sys.argv[1])["make_bundle"]
 from service.cli import main
 sys.exit(main(sys.argv[2:]))
 """
@@ -38,7 +37,9 @@ def start() -> Start:
         conftest = Path(__file__).with_name("conftest.py")
         command = [sys.executable, "-c", DRIVER, conftest, "transcribe", *arguments]
         root = Path(__file__).parents[2]
-        environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {
+            "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "ASRD_MODEL": "tones"
+        }
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         return subprocess.Popen(list(map(str, command)), env=environment, **(pipes | options))
 

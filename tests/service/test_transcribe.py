@@ -16,9 +16,11 @@ import soundfile
 from numpy.typing import NDArray
 
 from asr import __version__
+from asr.bundle import Bundle
 from asr.errors import BundleError
-from asr.streaming import Recognizer
 from service.cli import main
+
+from .conftest import DEFAULT_MODEL
 
 Say = Callable[..., Path]
 Speech = Callable[..., NDArray[np.float32]]
@@ -211,10 +213,10 @@ def test_a_name_with_control_characters_stays_on_one_line(say: Say, capfd: Captu
 def test_a_bad_bundle_is_one_line_and_a_traceback_only_with_debug(
     say: Say, monkeypatch: pytest.MonkeyPatch, capfd: Capture, error: Exception
 ) -> None:
-    def load_recognizer(*_: object, **__: object) -> Recognizer:
+    def load_bundle(path: Path) -> Bundle:
         raise error
 
-    monkeypatch.setattr(sys.modules["asr.bundle"], "load_recognizer", load_recognizer)
+    monkeypatch.setattr("asr.bundle.load_bundle", load_bundle)
     path = say("x.wav")
     assert transcribe(path) == 1
     out, err = capfd.readouterr()
@@ -231,7 +233,7 @@ def test_model_and_decoder_are_handed_on(say: Say, bundled: list[dict[str, Any]]
     transcribe(say("x.wav"))
     assert bundled == [
         {"path": Path("some/dir"), "decoder": "beam"},
-        {"path": None, "decoder": None},
+        {"path": DEFAULT_MODEL, "decoder": None},
     ]
 
 

@@ -266,6 +266,9 @@ def load_grammar(
     documents = [
         read_document(Path(path).stem, [*read_sources(Path(path)), *shared]) for path in paths
     ]
+    for path, document in zip(paths, documents, strict=True):
+        if not document.blocks:
+            raise GrammarError(path, None, "no sentence can be said")
     return compile_grammar(documents, vocabulary, context)
 
 

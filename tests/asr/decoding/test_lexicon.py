@@ -14,7 +14,8 @@ from asr.decoding.lexicon import Lexicon, WordConfig, WordScorer
 from asr.decoding.lm_build import BuildConfig, Part, build
 from asr.vocabulary import BLANK, Vocabulary
 
-LETTERS = Vocabulary.letters()
+from .conftest import LETTERS, spoken
+
 USED = "abcdehilnorstuw"
 PIECES = Vocabulary([BLANK, *(f"▁{c}" for c in USED), *USED, "he", "▁the"])
 SENTENCES = ["the cat sat", "the cat ran", "a hat", "the hat", "he ran", "she sat", "the other cat"]
@@ -77,19 +78,6 @@ def test_the_trie_spells_each_word_and_knows_the_best_below(model: LanguageModel
     t = int(lexicon.child[0, LETTERS.encode("t")[0]])
     assert lexicon.best[t] == -1.0
     assert lexicon.word[t] == -1
-
-
-def spoken(text: str, blur: float = 0.0) -> torch.Tensor:
-    """Log-probs of a text, a letter each second frame; blurred ones may be their neighbours."""
-    rows = []
-    for token in LETTERS.encode(text):
-        row = np.full(len(LETTERS), 1e-4)
-        row[token] = 1 - blur
-        if token > 2:
-            row[token - 1] += blur
-        rows += [row, np.eye(len(LETTERS))[0] + 1e-4]
-    scores = np.array(rows)
-    return torch.tensor(np.log(scores / scores.sum(1, keepdims=True)))
 
 
 def heard(decoder: BeamDecoder, log_probs: torch.Tensor) -> str:
