@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 Keys = NDArray[np.uint64]
 
+_NONE = np.uint64(2**64 - 1)
+"""In place of a key."""
 _MIX, _STEP = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)
 
 
@@ -101,6 +103,8 @@ class _Beam:
 
     key: Keys
     """Hash of the token sequence: what makes two prefixes the same."""
+    parent: Keys
+    """The key of the prefix without its last token."""
     node: Ints
     """Where the prefix ends in the tree of prefixes."""
     last: Ints
@@ -111,26 +115,10 @@ class _Beam:
     """Log-mass of those that end in the last token."""
     extra: Floats
     """What the scorers added."""
-    active: Ints
+    active: NDArray[np.int64]
     """Last frame in which the last token was likelier than a blank behind it; -1: none."""
     states: tuple[Ints, ...]
     """One (n, width) array a scorer."""
-
-    def take(self, rows: NDArray[np.intp]) -> _Beam:
-        return _Beam(
-            self.key[rows], self.node[rows], self.last[rows], self.blank[rows], self.token[rows],
-            self.extra[rows], self.active[rows], tuple(state[rows] for state in self.states),
-        )
-
-    def join(self, other: _Beam) -> _Beam:
-        def both(name: str) -> NDArray[Any]:
-            return np.concatenate((getattr(self, name), getattr(other, name)))
-
-        return _Beam(
-            both("key"), both("node"), both("last"), both("blank"), both("token"),
-            both("extra"), both("active"),
-            tuple(map(np.concatenate, zip(self.states, other.states, strict=True))),
-        )
 
 
 class BeamStream:
@@ -145,12 +133,13 @@ class BeamStream:
         handed = last_token != BLANK_ID
         self._beam = _Beam(
             key=np.zeros(1, np.uint64),
+            parent=np.full(1, _NONE),
             node=np.zeros(1, np.int32),
             last=np.full(1, last_token, np.int32),
             blank=np.full(1, -np.inf if handed else 0.0),
             token=np.full(1, 0.0 if handed else -np.inf),
             extra=np.zeros(1),
-            active=np.full(1, -1, np.int32),
+            active=np.full(1, -1),
             states=tuple(scorer.start()[None] for scorer in scorers),
         )
 
@@ -189,71 +178,76 @@ class BeamStream:
         self._beam = replace(beam, blank=total, token=np.full(len(total), -np.inf))
 
     def _step(self, row: Floats, tokens: Ints) -> None:
-        beam = self._beam
-        n = len(beam.key)
+        # about half the time goes into calls, not into numbers: each array is made once
+        beam, config = self._beam, self._config
         total = self._add(beam.blank, beam.token)
         blank = total + row[BLANK_ID]
-        token = beam.token + row[beam.last]
+        token = beam.token + row.take(beam.last)
         # the same token again is a new one only behind a blank
         again = beam.last[:, None] == tokens
-        grown = np.where(again, beam.blank[:, None], total[:, None]) + row[tokens]  # (n, k)
-
-        floor = (self._add(blank, token) + beam.extra).max() - self._config.beam_threshold
-        wanted = grown + beam.extra[:, None] >= floor
-        key = (beam.key[:, None] * _MIX + tokens.astype(np.uint64) + np.uint64(1)) * _STEP
-        wanted, token = self._merge(beam, key, grown, wanted, blank, token, row)
+        grown = np.where(again, beam.blank[:, None], total[:, None])  # (n, k)
+        grown += row.take(tokens)
+        floor = (self._add(blank, token) + beam.extra).max() - config.beam_threshold
+        wanted = grown >= (floor - beam.extra)[:, None]
+        self._merge(beam, tokens, grown, wanted, blank, token, row)
         extra, states = self._score(beam, tokens, wanted)
-        rank = np.where(wanted, grown + extra, -np.inf)
 
-        kept = self._add(blank, token) + beam.extra
-        ranks = np.concatenate((kept, rank.ravel()))
-        alive = np.flatnonzero(ranks >= ranks.max() - self._config.beam_threshold)
-        if len(alive) > self._config.beam:
-            alive = alive[np.argpartition(-ranks[alive], self._config.beam - 1)]
-            alive = alive[: self._config.beam]
-        old, new = alive[alive < n], alive[alive >= n] - n
+        n = len(total)
+        ranks = np.empty(n + grown.size)
+        ranks[:n] = self._add(blank, token) + beam.extra
+        ranks[n:] = np.where(wanted, grown + extra, -np.inf).ravel()
+        alive = np.flatnonzero(ranks >= ranks.max() - config.beam_threshold)
+        if len(alive) > config.beam:
+            alive = alive[np.argpartition(-ranks[alive], config.beam - 1)[: config.beam]]
+        stays = alive < n
+        old, new = alive[stays], alive[~stays] - n
 
-        active = np.where(token > blank, self._length, beam.active).astype(np.int32)
-        stayed = _Beam(beam.key, beam.node, beam.last, blank, token, beam.extra, active,
-                       beam.states).take(old)
-        held = stayed.active == self._length
-        self._tree.strengthen(stayed.node[held], row[stayed.last[held]], self._length)
-        if not len(new):
-            self._beam = stayed
-            return
-        parent, column = np.divmod(new, len(tokens))
-        last = tokens[column]
-        born = _Beam(
-            key=key[parent, column],
-            node=self._tree.grow(beam.node[parent], last, self._length, row[last]),
-            last=last,
-            blank=np.full(len(new), -np.inf),
-            token=grown[parent, column],
-            extra=extra[parent, column],
-            active=np.full(len(new), self._length, np.int32),
-            states=tuple(state[parent, column] for state in states),
+        node, last, blank, token = beam.node[old], beam.last[old], blank[old], token[old]
+        held = token > blank
+        active = np.where(held, self._length, beam.active[old])
+        self._tree.strengthen(node[held], row.take(last[held]), self._length)
+        above, column = np.divmod(new, max(1, len(tokens)))
+        born, parent = tokens[column], beam.key[above]
+        key = (parent * _MIX + born.astype(np.uint64) + np.uint64(1)) * _STEP
+        grown_node = self._tree.grow(beam.node[above], born, self._length, row.take(born))
+        join = np.concatenate
+        self._beam = _Beam(
+            key=join((beam.key[old], key)),
+            parent=join((beam.parent[old], parent)),
+            node=join((node, grown_node)),
+            last=join((last, born)),
+            blank=join((blank, np.full(len(new), -np.inf))),
+            token=join((token, grown.take(new))),
+            extra=join((beam.extra[old], extra.take(new))),
+            active=join((active, np.full(len(new), self._length))),
+            states=tuple(
+                join((before[old], after.reshape(-1, before.shape[1])[new]))
+                for before, after in zip(beam.states, states, strict=True)
+            ),
         )
-        self._beam = stayed.join(born)
 
     def _merge(
-        self, beam: _Beam, key: Keys, grown: Floats, wanted: NDArray[np.bool_], blank: Floats,
+        self, beam: _Beam, tokens: Ints, grown: Floats, wanted: NDArray[np.bool_], blank: Floats,
         token: Floats, row: Floats,
-    ) -> tuple[NDArray[np.bool_], Floats]:
-        """Give extensions that already are in the beam to the hypothesis that they equal."""
-        order = np.argsort(beam.key)
-        ranked = beam.key[order]
-        at = np.minimum(np.searchsorted(ranked, key), len(ranked) - 1)
-        same = ranked[at] == key
-        if same.any():
-            token = token.copy()
-            target = order[at[same]]  # a prefix has one parent: no target comes twice
+    ) -> None:
+        """Give extensions that already are in the beam to the hypothesis that they equal.
+
+        Their mass moves into `token`, and they are `wanted` no more.
+        """
+        columns = np.full(len(row), -1)
+        columns[tokens] = np.arange(len(tokens))
+        column = columns[beam.last]
+        order = beam.key.argsort()
+        above = order.take(beam.key.searchsorted(beam.parent, sorter=order), mode="clip")
+        same = np.flatnonzero((beam.key[above] == beam.parent) & (column >= 0))
+        if len(same):  # a prefix has one parent: none is named twice
+            cells = above[same], column[same]
+            added = grown[cells]
             # where most of the mass is new, so is the place of the last token
-            late = grown[same] > self._add(blank[target], token[target])
-            moved = target[late]
+            moved = same[added > self._add(blank[same], token[same])]
             self._tree.move(beam.node[moved], row[beam.last[moved]], self._length)
-            token[target] = self._add(token[target], grown[same])
-            wanted = wanted & ~same
-        return wanted, token
+            token[same] = self._add(token[same], added)
+            wanted[cells] = False
 
     def _score(
         self, beam: _Beam, tokens: Ints, wanted: NDArray[np.bool_]

@@ -12,7 +12,16 @@ from asr.errors import LanguageModelError
 
 from . import lm_file
 from .lm_file import Tables
-from .ngrams import BEGIN, END, NGrams, back_off, link_suffixes, node_keys
+from .ngrams import (
+    BEGIN,
+    END,
+    MAX_WORDS,
+    WORD_BITS,
+    NGrams,
+    back_off,
+    link_suffixes,
+    node_keys,
+)
 
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float32]
@@ -82,6 +91,20 @@ class LanguageModel:
     def save(self, path: Path) -> None:
         """Write one file; it is complete or absent."""
         lm_file.write(self._tables, path)
+
+    def to_ngrams(self) -> NGrams:
+        """The model as the other modules take it, to write it in another format."""
+        levels = self._tables.levels
+        parents, words = np.zeros((2, levels[-1]), np.int32)
+        keys = self._keys[:-1]  # the last is a sentinel
+        parents[1:], words[1:] = keys >> WORD_BITS, keys & (MAX_WORDS - 1)
+        words[0] = -1
+        log_probs = np.zeros(levels[-1])
+        books = np.searchsorted(self._last_of_level, np.arange(levels[-1] - 1), "right")
+        log_probs[1:] = self._books[books * lm_file.LEVELS + self._codes]
+        return NGrams(
+            self.words, levels, parents, words, log_probs, self._backoffs.astype(np.float64)
+        )
 
     @property
     def nbytes(self) -> int:

@@ -127,7 +127,12 @@ class WordScorer:
         self._starts = np.array([vocabulary.starts_word(i) for i in range(len(vocabulary))])
         self._starts[BLANK_ID] = False
         self._boundary = np.array([vocabulary.is_boundary(i) for i in range(len(vocabulary))])
-        self._unknown = float(model.unigram_log_probs[0])
+        held = self.lexicon.best.astype(np.float64)
+        held[UNKNOWN] = model.unigram_log_probs[0]
+        self._held = self.config.lm_weight * held
+        """(nodes,) the look-ahead score that prefixes at a node contain."""
+        self._leaving = self.config.spelling_penalty * (self.lexicon.depth + 1.0)
+        """(nodes,) what the token that leaves the trie costs: all so far are misspelt."""
 
     def with_config(self, config: WordConfig) -> WordScorer:
         """The same words and model, weighted otherwise; shares what is large."""
@@ -143,36 +148,23 @@ class WordScorer:
         self, states: Ints, tokens: Ints, wanted: NDArray[np.bool_]
     ) -> tuple[Floats, Ints]:
         """See `Scorer.extend`."""
-        node, context = states[:, 0], states[:, 1]
-        n, k = wanted.shape
-        scores = np.zeros((n, k))
-        new = np.empty((n, k, 2), np.int32)
-        new[:, :, 1] = context[:, None]
-        inside = ~self._starts[tokens]
+        node = states[:, 0]
+        new = np.empty((*wanted.shape, 2), np.int32)
+        new[:, :, 1] = states[:, 1:]
         # within words: one step down the trie, or off it
-        from_node = node[:, None]
-        target = self.lexicon.child[from_node, tokens]
-        closing = np.flatnonzero(~inside)
-        if len(closing) and wanted[:, closing].any():
+        target = self.lexicon.child[node[:, None], tokens]
+        scores = np.repeat(-self._held[node][:, None], len(tokens), axis=1)
+        closing = np.flatnonzero(self._starts[tokens])
+        if len(closing):
             self._close(states, tokens, closing, wanted, scores, new, target)
         off = target < 0
-        target = np.where(off, UNKNOWN, target)
-        held = self._held(target)
-        before = np.where(inside, self._held(node)[:, None], 0.0)
-        scores += self.config.lm_weight * (held - before)
-        scores -= self.config.spelling_penalty * self._misspelt(from_node, off & inside, target)
+        np.copyto(target, UNKNOWN, where=off)
+        scores += self._held[target]
+        # the first letter of a word leaves from the root, wherever the last word ended
+        leaving = np.where(self._starts[tokens], self._leaving[ROOT], self._leaving[node][:, None])
+        np.subtract(scores, leaving, out=scores, where=off)
         new[:, :, 0] = target
         return scores, new
-
-    def _held(self, node: Ints) -> NDArray[np.float32]:
-        """Look-ahead scores that prefixes at `node` contain."""
-        return np.where(node == UNKNOWN, np.float32(self._unknown), self.lexicon.best[node])
-
-    def _misspelt(self, node: Ints, leaving: NDArray[np.bool_], target: Ints) -> Ints:
-        """Tokens that become part of an unknown word: all so far where the trie is left."""
-        tokens: Ints = np.where(leaving & (node != UNKNOWN), self.lexicon.depth[node], 0)
-        tokens += target == UNKNOWN
-        return tokens
 
     def _close(
         self, states: Ints, tokens: Ints, columns: NDArray[np.intp], wanted: NDArray[np.bool_],
@@ -180,38 +172,36 @@ class WordScorer:
     ) -> None:
         """End the word before tokens that start another one; fills the cells of `columns`."""
         node = states[:, 0]
-        rows = np.flatnonzero(wanted[:, columns].any(1))
-        ended, after = self._word_end(states[rows])
-        between = (node[rows] == ROOT) | (node[rows] == START)
-        for column in columns:
-            boundary = self._boundary[tokens[column]]
-            # a second boundary in a row would only be another spelling of the same text
-            again = -np.inf if boundary else 0.0
-            scores[rows, column] = np.where(
-                between, np.where(node[rows] == START, 0.0, again), ended
-            )
-            new[rows, column, 1] = np.where(between, states[rows, 1], after)
-            target[rows, column] = (
-                ROOT if boundary else self.lexicon.child[ROOT, tokens[column]]
-            )
+        between = node <= START
+        added, after = np.zeros(len(node)), states[:, 1].copy()
+        rows = np.flatnonzero(wanted[:, columns].any(1) & ~between)
+        if len(rows):
+            added[rows], after[rows] = self._word_end(states[rows])
+        boundary = self._boundary[tokens[columns]]
+        # a second boundary in a row would only be another spelling of the same text
+        again = (node == ROOT)[:, None] & boundary
+        scores[:, columns] = np.where(again, -np.inf, added[:, None])
+        new[:, columns, 1] = after[:, None]
+        target[:, columns] = np.where(boundary, ROOT, self.lexicon.child[ROOT, tokens[columns]])
 
     def _word_end(self, states: Ints) -> tuple[Floats, Ints]:
         """What ending the current word adds, and the language model's states behind it."""
         node, context = states[:, 0], states[:, 1]
         word = self.lexicon.word[node]
         unknown = word < 0
-        log_probs, after = self.model.score(context, np.where(unknown, 0, word).astype(np.int32))
+        log_probs, after = self.model.score(context, np.where(unknown, 0, word))
         config = self.config
-        added = config.lm_weight * (log_probs - self._held(node)) + config.word_bonus
+        added = config.lm_weight * log_probs.astype(np.float64) - self._held[node]
+        added += config.word_bonus
         # a lexicon prefix that ends early is an unknown word too
-        spelled = np.where(unknown & (node != UNKNOWN), self.lexicon.depth[node], 0)
-        added = added - unknown * config.unknown_penalty - config.spelling_penalty * spelled
-        return added.astype(np.float64), after
+        misspelt = config.unknown_penalty + config.spelling_penalty * self.lexicon.depth[node]
+        np.subtract(added, misspelt, out=added, where=unknown)
+        return added, after
 
     def finish(self, states: Ints) -> Floats:
         """See `Scorer.finish`: the last word ends, and so does the sentence."""
         node, context = states[:, 0], states[:, 1]
-        between = (node == ROOT) | (node == START)
+        between = node <= START
         added, after = self._word_end(states)
         state = np.where(between, context, after).astype(np.int32)
         end = self.config.lm_weight * self.model.end(state)

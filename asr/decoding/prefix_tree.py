@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from heapq import heapify, heappop, heapreplace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +27,6 @@ class PrefixTree:
         self._token = np.zeros(1024, np.int32)
         self._frame = np.zeros(1024, np.int32)
         self._peak = np.zeros(1024, np.float32)
-        self._depth = np.zeros(1024, np.int32)
         self._size = 1
         self._root = 0
         self._settled: list[tuple[int, int, float]] = []
@@ -33,7 +34,7 @@ class PrefixTree:
     @property
     def settled(self) -> int:
         """Tokens at the start that all living prefixes share, now and for ever."""
-        return int(self._depth[self._root])
+        return len(self._settled) + (self._root > 0)
 
     @property
     def is_full(self) -> bool:
@@ -44,20 +45,20 @@ class PrefixTree:
         """Add a node below each of `parents` (n,); returns their numbers (n,)."""
         size = self._size + len(parents)
         while size > len(self._parent):
-            for name in ("_parent", "_token", "_frame", "_peak", "_depth"):
+            for name in ("_parent", "_token", "_frame", "_peak"):
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate((old, np.zeros_like(old))))
         nodes = slice(self._size, size)
         self._parent[nodes], self._token[nodes] = parents, tokens
         self._frame[nodes], self._peak[nodes] = frame, log_probs
-        self._depth[nodes] = self._depth[parents] + 1
         self._size = size
         return np.arange(nodes.start, nodes.stop, dtype=np.int32)
 
     def strengthen(self, nodes: Ints, log_probs: Floats, frame: int) -> None:
         """A token that is held stands at its clearest frame."""
-        clearer = (log_probs > self._peak[nodes]) & (nodes > 0)
-        self.move(nodes[clearer], log_probs[clearer], frame)
+        clearer = np.flatnonzero((log_probs > self._peak[nodes]) & (nodes > 0))
+        if len(clearer):
+            self.move(nodes[clearer], log_probs[clearer], frame)
 
     def move(self, nodes: Ints, log_probs: Floats, frame: int) -> None:
         """The tokens of `nodes` stand at `frame`."""
@@ -65,14 +66,20 @@ class PrefixTree:
 
     def settle(self, living: Ints) -> None:
         """Move what the `living` prefixes share out of the tree."""
-        nodes = np.unique(living)
-        while len(nodes) > 1:  # climb from the deepest until all have met
-            depth = self._depth[nodes]
-            deepest = depth == depth.max()
-            nodes = np.unique(np.where(deepest, self._parent[nodes], nodes))
+        # a parent's number is below its children's: what is not shared is met from the top down
+        nodes = set(living.tolist())
+        highest = [-node for node in nodes]
+        heapify(highest)
+        while len(highest) > 1:
+            parent = self._parent.item(-highest[0])
+            if parent in nodes:
+                heappop(highest)
+            else:
+                nodes.add(parent)
+                heapreplace(highest, -parent)
         # the meeting point itself may still be strengthened: it stays
         path = []
-        at = meeting = int(nodes[0])
+        at = meeting = -highest[0]
         while at != self._root:
             at = int(self._parent[at])
             path.append(at)
@@ -103,7 +110,7 @@ class PrefixTree:
         renumbered[old] = np.arange(len(old), dtype=np.int32)
         root_parent_lost = self._parent[old]
         self._parent[: len(old)] = renumbered[root_parent_lost]
-        for values in (self._token, self._frame, self._peak, self._depth):
+        for values in (self._token, self._frame, self._peak):
             values[: len(old)] = values[old]
         self._size = len(old)
         self._root = int(renumbered[self._root])

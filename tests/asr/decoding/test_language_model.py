@@ -251,3 +251,7 @@ def test_headers_that_lie_are_refused(
     file.write_bytes(data[:12] + struct.pack("<I", len(text)) + text + data[16 + length :])
     with pytest.raises(LanguageModelError, match=message):
         LanguageModel.load(file)
+
+
+def test_n_grams_taken_out_score_as_the_model(model: LanguageModel) -> None:
+    assert every_score(LanguageModel.from_ngrams(model.to_ngrams())) == every_score(model)
