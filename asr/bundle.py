@@ -27,7 +27,7 @@ from . import schema
 from .decoding.base import Decoder
 from .decoding.decoders import SearchConfig, make_decoder
 from .decoding.hotwords import Hotword, read_hotwords
-from .decoding.language_model import LanguageModel
+from .decoding.lm.language_model import LanguageModel
 from .errors import BundleError, ConfigError
 from .features import FeatureConfig, FeatureExtractor
 from .locations import default_model_dir

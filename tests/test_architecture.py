@@ -17,7 +17,10 @@ from tests.equivalence import babble, babbler
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(p for package in ("asr", "service") for p in (ROOT / package).rglob("*.py"))
 LINES = 310
-TRAINERS = ("asr/training/", "service/commands/train.py", "service/commands/export.py")
+TRAINERS = (
+    "asr/training/", "service/commands/train.py", "service/commands/tune.py",
+    "service/commands/export.py",
+)
 MICROPHONE = ("service/sources/microphone.py",)
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler"}
 

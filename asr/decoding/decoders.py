@@ -14,8 +14,8 @@ from .commands import CommandConfig
 from .confidence import ConfidenceConfig
 from .greedy import GreedyDecoder
 from .hotwords import Hotword, HotwordScorer
-from .language_model import LanguageModel
 from .lexicon import WordConfig, WordScorer
+from .lm.language_model import LanguageModel
 
 DECODERS = ("greedy", "beam", "lm")
 """Best path; prefix beam search; the same with the bundle's language model."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from asr.errors import ConfigError
 from asr.vocabulary import BLANK_ID, Vocabulary
 
-from .language_model import LanguageModel
+from .lm.language_model import LanguageModel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]

@@ -11,8 +11,8 @@ from service.arguments import positive_int
 from service.errors import UsageError
 
 if TYPE_CHECKING:
-    from asr.decoding.language_model import LanguageModel
-    from asr.decoding.lm_build import Part
+    from asr.decoding.lm.build import Part
+    from asr.decoding.lm.language_model import LanguageModel
 
 DEFAULT_MAX_MB = 9.5
 TEXTS = (
@@ -99,7 +99,7 @@ def _add_perplexity(actions: argparse._SubParsersAction[argparse.ArgumentParser]
 def _build(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from asr.decoding.lm_build import BuildConfig, build, steps
+    from asr.decoding.lm.build import BuildConfig, build, steps
 
     parts = _parts(args)
     max_mb: float | None = args.max_mb or (None if args.prune else DEFAULT_MAX_MB)
@@ -123,8 +123,8 @@ def _build(args: argparse.Namespace) -> int:
 def _convert(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from asr.decoding.arpa import read_arpa
-    from asr.decoding.lm_build import BuildConfig, shrink
+    from asr.decoding.lm.arpa import read_arpa
+    from asr.decoding.lm.build import BuildConfig, shrink
 
     with tqdm(desc=args.arpa.name, unit="n-gram", disable=None, leave=False) as bar:
         ngrams = read_arpa(args.arpa, bar.update)
@@ -133,9 +133,9 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _perplexity(args: argparse.Namespace) -> int:
-    from asr.decoding.language_model import LanguageModel
-    from asr.decoding.lm_corpus import read_corpora
-    from asr.decoding.lm_perplexity import perplexity
+    from asr.decoding.lm.corpus import read_corpora
+    from asr.decoding.lm.language_model import LanguageModel
+    from asr.decoding.lm.perplexity import perplexity
 
     model = LanguageModel.load(args.model)
     for path in args.texts:
@@ -162,7 +162,7 @@ def _perplexity(args: argparse.Namespace) -> int:
 
 def _parts(args: argparse.Namespace) -> list[Part]:
     """The texts as parts whose weights sum to 1. UsageError otherwise."""
-    from asr.decoding.lm_build import Part
+    from asr.decoding.lm.build import Part
 
     parts = []
     for weight, *texts in args.part:

@@ -16,8 +16,8 @@ from asr.bundle import LANGUAGE_MODEL, Bundle, load_bundle
 from asr.decoding.base import Decoder
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.decoders import make_decoder
-from asr.decoding.language_model import LanguageModel
 from asr.decoding.lexicon import WordScorer
+from asr.decoding.lm.language_model import LanguageModel
 from asr.errors import BundleError
 from asr.locations import default_model_dir
 from asr.metrics import ErrorCounts, word_errors

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.decoding.arpa import write_arpa
 from asr.decoding.decoders import SearchConfig
-from asr.decoding.language_model import LanguageModel
+from asr.decoding.lm.arpa import write_arpa
+from asr.decoding.lm.language_model import LanguageModel
 from asr.vocabulary import BLANK_ID, WORD_START, Vocabulary
 
 CANNOT = """\

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.decoding.arpa import write_arpa
-from asr.decoding.language_model import LanguageModel
-from asr.decoding.lm_corpus import corpus_of
-from asr.decoding.lm_estimate import estimate
+from asr.decoding.lm.arpa import write_arpa
+from asr.decoding.lm.corpus import corpus_of
+from asr.decoding.lm.estimate import estimate
+from asr.decoding.lm.language_model import LanguageModel
 from asr.text import normalise
 from service.cli import main
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.decoding.beam import BeamConfig, BeamDecoder
-from asr.decoding.language_model import LanguageModel
 from asr.decoding.lexicon import Lexicon, WordConfig, WordScorer
-from asr.decoding.lm_build import BuildConfig, Part, build
+from asr.decoding.lm.build import BuildConfig, Part, build
+from asr.decoding.lm.language_model import LanguageModel
 from asr.vocabulary import BLANK, Vocabulary
 
 from .conftest import LETTERS, spoken

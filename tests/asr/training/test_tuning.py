@@ -12,7 +12,7 @@ import torch
 
 from asr.bundle import MANIFEST, load_bundle, save_bundle
 from asr.decoding.decoders import SearchConfig
-from asr.decoding.lm_build import BuildConfig, Part, build
+from asr.decoding.lm.build import BuildConfig, Part, build
 from asr.errors import BundleError
 from asr.manifest import read_manifest
 from asr.training.tuning import listen, logistic_regression

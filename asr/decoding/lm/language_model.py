@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from asr.errors import LanguageModelError
 
-from . import lm_file
-from .lm_file import Tables
+from . import file as model_file
+from .file import Tables
 from .ngrams import (
     BEGIN,
     END,
@@ -37,7 +37,7 @@ class LanguageModel:
 
     def __init__(self, tables: Tables, path: Path = Path("language model")) -> None:
         """Of tables that fit together; `path` is for messages. Raises LanguageModelError."""
-        self.words = lm_file.vocabulary_of(tables, path)
+        self.words = model_file.vocabulary_of(tables, path)
         """Word of each id: `<unk>`, `<s>`, `</s>`, then the others."""
         self.word_ids = {word: i for i, word in enumerate(self.words)}
         self.order = len(tables.levels) - 2
@@ -59,7 +59,7 @@ class LanguageModel:
         stored = 1 + np.flatnonzero(arrays["children"])
         level = np.searchsorted(self._last_of_level, stored - 1, "right")
         self._backoffs[stored] = arrays["backoff_books"][
-            level * lm_file.LEVELS + arrays["backoff_codes"]
+            level * model_file.LEVELS + arrays["backoff_codes"]
         ]
         suffixes = link_suffixes(self._keys, parents, words, tables.levels)
         # a state without children and back-off equals its suffix
@@ -81,16 +81,16 @@ class LanguageModel:
     @classmethod
     def from_ngrams(cls, model: NGrams) -> LanguageModel:
         """The quantised form of a model."""
-        return cls(lm_file.pack(model))
+        return cls(model_file.pack(model))
 
     @classmethod
     def load(cls, path: Path) -> LanguageModel:
         """Map a file that `save` wrote. Raises LanguageModelError."""
-        return cls(lm_file.read(path), path)
+        return cls(model_file.read(path), path)
 
     def save(self, path: Path) -> None:
         """Write one file; it is complete or absent."""
-        lm_file.write(self._tables, path)
+        model_file.write(self._tables, path)
 
     def to_ngrams(self) -> NGrams:
         """The model as the other modules take it, to write it in another format."""
@@ -101,7 +101,7 @@ class LanguageModel:
         words[0] = -1
         log_probs = np.zeros(levels[-1])
         books = np.searchsorted(self._last_of_level, np.arange(levels[-1] - 1), "right")
-        log_probs[1:] = self._books[books * lm_file.LEVELS + self._codes]
+        log_probs[1:] = self._books[books * model_file.LEVELS + self._codes]
         return NGrams(
             self.words, levels, parents, words, log_probs, self._backoffs.astype(np.float64)
         )
@@ -109,7 +109,7 @@ class LanguageModel:
     @property
     def nbytes(self) -> int:
         """Size of the file that `save` writes."""
-        return lm_file.file_size(self._tables)
+        return model_file.file_size(self._tables)
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -127,7 +127,7 @@ class LanguageModel:
             self._keys, self._suffixes, self._backoffs, self.order, states, words
         )
         nodes -= 1
-        books = np.searchsorted(self._last_of_level, nodes, "right") * lm_file.LEVELS
+        books = np.searchsorted(self._last_of_level, nodes, "right") * model_file.LEVELS
         log_probs: Floats = self._books[books + self._codes[nodes]] + penalties
         return log_probs, self._same[after]
 

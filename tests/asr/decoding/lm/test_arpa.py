@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.decoding.arpa import read_arpa, write_arpa
-from asr.decoding.lm_corpus import corpus_of
-from asr.decoding.lm_estimate import estimate
-from asr.decoding.ngrams import NEVER, NGrams
+from asr.decoding.lm.arpa import read_arpa, write_arpa
+from asr.decoding.lm.corpus import corpus_of
+from asr.decoding.lm.estimate import estimate
+from asr.decoding.lm.ngrams import NEVER, NGrams
 from asr.errors import LanguageModelError
 
 PLAIN = """\

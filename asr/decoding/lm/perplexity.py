@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .corpus import Corpus, restrict
 from .language_model import LanguageModel
-from .lm_corpus import Corpus, restrict
 from .ngrams import BEGIN, UNKNOWN
 
 BATCH = 4096

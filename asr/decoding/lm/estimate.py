@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from asr.errors import LanguageModelError
 
-from .lm_corpus import Corpus
-from .lm_prune import keep_nodes
+from .corpus import Corpus
 from .ngrams import BEGIN, MAX_WORDS, NEVER, WORD_BITS, Floats, Ints, Longs, NGrams
+from .prune import keep_nodes
 
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 """For texts too small to estimate discounts from, as KenLM's --discount_fallback."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .lm_prune import context_frequencies
 from .ngrams import (
     BEGIN,
     MAX_WORDS,
@@ -20,6 +19,7 @@ from .ngrams import (
     node_keys,
     with_backoffs,
 )
+from .prune import context_frequencies
 
 
 @dataclass

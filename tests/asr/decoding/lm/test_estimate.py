@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from asr.decoding.language_model import LanguageModel
-from asr.decoding.lm_build import BuildConfig, Part, build, shrink, steps
-from asr.decoding.lm_corpus import choose_vocabulary, corpus_of, read_corpora, restrict
-from asr.decoding.lm_estimate import FALLBACK_DISCOUNTS, estimate
-from asr.decoding.lm_mix import interpolate
-from asr.decoding.lm_perplexity import perplexity
-from asr.decoding.lm_prune import keep_nodes, losses, prune_below, prune_to_bytes
-from asr.decoding.ngrams import NGrams
+from asr.decoding.lm.build import BuildConfig, Part, build, shrink, steps
+from asr.decoding.lm.corpus import choose_vocabulary, corpus_of, read_corpora, restrict
+from asr.decoding.lm.estimate import FALLBACK_DISCOUNTS, estimate
+from asr.decoding.lm.language_model import LanguageModel
+from asr.decoding.lm.mix import interpolate
+from asr.decoding.lm.ngrams import NGrams
+from asr.decoding.lm.perplexity import perplexity
+from asr.decoding.lm.prune import keep_nodes, losses, prune_below, prune_to_bytes
 from asr.errors import ConfigError, LanguageModelError
 
 from .reference import kneser_ney

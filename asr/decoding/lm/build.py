@@ -8,12 +8,12 @@ from pathlib import Path
 
 from asr.errors import ConfigError
 
+from .corpus import choose_vocabulary, read_corpora, restrict
+from .estimate import estimate
 from .language_model import LanguageModel
-from .lm_corpus import choose_vocabulary, read_corpora, restrict
-from .lm_estimate import estimate
-from .lm_mix import interpolate
-from .lm_prune import losses, prune_below, prune_to_bytes
+from .mix import interpolate
 from .ngrams import NGrams
+from .prune import losses, prune_below, prune_to_bytes
 
 STEPS_PER_PART = 1
 STEPS_AT_END = 2
@@ -37,7 +37,7 @@ class BuildConfig:
     min_counts: tuple[int, ...] = (1,)
     """Least occurrences of a word, a 2-gram, ...; the last stands for the higher orders."""
     prune: float | None = None
-    """Least loss of an n-gram in nats a word (see `lm_prune.losses`)."""
+    """Least loss of an n-gram in nats a word (see `prune.losses`)."""
     max_bytes: int | None = None
     """Size of the file."""
 

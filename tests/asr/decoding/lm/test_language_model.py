@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asr.decoding import lm_file
-from asr.decoding.arpa import read_arpa
-from asr.decoding.language_model import LanguageModel
-from asr.decoding.lm_corpus import corpus_of
-from asr.decoding.lm_estimate import estimate
-from asr.decoding.ngrams import NGrams
+from asr.decoding.lm import file as model_file
+from asr.decoding.lm.arpa import read_arpa
+from asr.decoding.lm.corpus import corpus_of
+from asr.decoding.lm.estimate import estimate
+from asr.decoding.lm.language_model import LanguageModel
+from asr.decoding.lm.ngrams import NGrams
 from asr.errors import LanguageModelError
 
 from .reference import Entry, NGram, sentence_log_probs, write
@@ -135,13 +135,13 @@ def test_quantised_probabilities_still_sum_to_one(model: LanguageModel) -> None:
 
 
 def test_quantisation_stays_within_a_step(exact: NGrams) -> None:
-    tables = lm_file.pack(exact)
-    books = tables.arrays["prob_books"].reshape(-1, lm_file.LEVELS)
+    tables = model_file.pack(exact)
+    books = tables.arrays["prob_books"].reshape(-1, model_file.LEVELS)
     for k in range(3):
         level = slice(exact.levels[k + 1], exact.levels[k + 2])
         values = exact.log_probs[level]
         read = books[k][tables.arrays["prob_codes"][level.start - 1 : level.stop - 1]]
-        usual = values[values > lm_file.BAD]
+        usual = values[values > model_file.BAD]
         step = (usual.max() - usual.min()) / 254
         assert np.abs(read - values).max() <= step + 1e-4
 

@@ -1,0 +1,1 @@
+"""Word n-gram models: estimated, read, stored, and asked by the search."""
