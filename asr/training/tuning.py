@@ -23,9 +23,9 @@ from asr.manifest import Recording
 from asr.metrics import ErrorCounts, correct_words, word_errors
 from asr.streaming import READINGS, Recognizer
 
-LM_WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8)
-WORD_BONUSES = (0.0, 0.5, 1.0, 1.5, 2.0)
-SPELLING_PENALTIES = (0.4, 0.7, 1.2)
+LM_WEIGHTS = (0.3, 0.45, 0.6, 0.8)
+WORD_BONUSES = (0.0, 0.7, 1.4, 2.2)
+SPELLING_PENALTIES = (0.3, 1.2, 2.0, 3.0)
 NEWTON_STEPS = 30
 RIDGE = 1e-3
 CHUNK_FRAMES = 4
@@ -109,7 +109,7 @@ def tune_words(
     bundle: Bundle, groups: Sequence[Sequence[Heard]],
     on_trial: Callable[[SearchConfig, float], object] = lambda *_: None,
 ) -> SearchConfig:
-    """Language-model weight and word bonus, then the price of unknown words, by grid search."""
+    """The price of unknown words, then language-model weight and word bonus, by grid search."""
     scorer = WordScorer(bundle.language_model(), bundle.vocabulary)
     best, config = math.inf, bundle.manifest.search
 
@@ -121,11 +121,11 @@ def tune_words(
             best, config = rate, candidate
 
     attempt(config)
+    for penalty in SPELLING_PENALTIES:
+        attempt(replace(config, words=replace(config.words, spelling_penalty=penalty)))
     for weight, bonus in itertools.product(LM_WEIGHTS, WORD_BONUSES):
         words = replace(config.words, lm_weight=weight, word_bonus=bonus)
         attempt(replace(config, words=words))
-    for penalty in SPELLING_PENALTIES:
-        attempt(replace(config, words=replace(config.words, spelling_penalty=penalty)))
     return config
 
 
