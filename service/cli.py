@@ -18,7 +18,9 @@ from asr.errors import AsrError
 from .errors import UsageError
 from .formats import printable
 
-COMMANDS = ("transcribe", "evaluate", "grammar", "lm", "train", "tune", "export")
+COMMANDS = (
+    "transcribe", "evaluate", "grammar", "lm", "train", "tune", "export", "config",
+)  # fmt: skip
 """Modules of `service.commands`, in the order of the help text."""
 
 
