@@ -33,6 +33,8 @@ _PATHS = (
 )  # fmt: skip
 """Section, key, and what must be there; nothing where the daemon makes it itself."""
 _NO_PATHS = ("", "auto", "off")
+_CREDENTIALS = "/run/credentials"
+"""What systemd's LoadCredential= passes in is there for the service alone, not for a check."""
 
 
 def read_config(path: Path) -> DaemonConfig:
@@ -87,7 +89,12 @@ def _place(table: dict[str, Any], folder: Path) -> None:
 
 
 def _absolute(value: str, folder: Path, kind: str, key: str) -> str:
-    path = folder / Path(value).expanduser()
+    try:
+        path = folder / Path(value).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{key}: no such user: {value}", key) from error
+    if path.is_relative_to(_CREDENTIALS):
+        return str(path)
     if (kind == "file" and not path.is_file()) or (kind == "folder" and not path.is_dir()):
         raise ConfigError(f"{key}: no such {kind}: {path}", key)
     return str(path)

@@ -90,6 +90,12 @@ def test_paths_start_at_the_folder_of_the_file(
     assert read(folder, '[outputs]\nsocket = "off"\n').outputs.socket == "off"
 
 
+def test_credentials_of_the_service_need_not_be_there_for_a_check(folder: Path) -> None:
+    path = "/run/credentials/asrd.service/token"
+    config = read(folder, f"outputs.tcp = {{ host = '::', port = 1, token_file = '{path}' }}\n")
+    assert config.outputs.tcp.token_file == path
+
+
 def test_there_may_be_several_microphones_or_none(folder: Path) -> None:
     text = '[[microphones]]\nname = "a"\ndevice = "USB"\n[[microphones]]\nname = "b"\n'
     assert [m.device for m in read(folder, text).microphones] == ["USB", ""]
@@ -109,6 +115,8 @@ def test_there_may_be_several_microphones_or_none(folder: Path) -> None:
         ("[recognition]\nthreads = 0\n", 2, "threads must be at least 1, got 0"),
         ("[recognition]\nthreshold = 1\n", 2, "threshold is of no use without a grammar"),
         ("[recognition]\nmodel = 'none'\n", 2, "recognition.model: no such folder: /"),
+        ("[outputs.tcp]\ntoken_file = 'none'\n", 2, "outputs.tcp.token_file: no such file: /"),
+        ("[recognition]\nmodel = '~no body/x'\n", 2, "recognition.model: no such user: ~no body/x"),
         ("[recognition]\n# x\ngrammar = [\n 'home.yaml',\n 'none'\n]\n", 3,
          "recognition.grammar[1]: no such file: /"),
         ("[endpointing]\ngap = 0\n", 2, "gap must be above 0, got 0"),
