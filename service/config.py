@@ -8,6 +8,8 @@ metadata is shown where its default says nothing.
 from __future__ import annotations
 
 import ipaddress
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -243,6 +245,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def socket_path(config: OutputsConfig, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Where to open the unix socket if systemd passes none in; None if there shall be none."""
+    if config.socket == "off":
+        return None
+    if config.socket != "auto":
+        return Path(config.socket)
+    if folder := environ.get("RUNTIME_DIRECTORY"):  # of a unit; may list several
+        return Path(folder.split(":")[0]) / "asrd.sock"
+    return Path(environ.get("XDG_RUNTIME_DIR") or "/run") / "asrd" / "asrd.sock"
 
 
 def read_token(config: TcpConfig) -> str:

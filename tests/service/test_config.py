@@ -18,9 +18,11 @@ from service.config import (
     ENDPOINT_MODES,
     DaemonConfig,
     EndpointingConfig,
+    OutputsConfig,
     TcpConfig,
     is_loopback,
     read_token,
+    socket_path,
 )
 from service.config_changes import RELOADABLE, changes
 from service.config_file import default_file, field_comments, read_config
@@ -170,6 +172,22 @@ def test_an_address_that_others_reach_needs_a_token(host: str, local: bool) -> N
     else:
         with pytest.raises(ConfigError, match="needs a token"):
             TcpConfig(4000, host)
+
+
+@pytest.mark.parametrize(
+    ("socket", "environ", "path"),
+    [
+        ("off", {"RUNTIME_DIRECTORY": "/run/asrd"}, None),
+        ("/x/y", {"RUNTIME_DIRECTORY": "/run/asrd"}, "/x/y"),
+        ("auto", {"RUNTIME_DIRECTORY": "/run/asrd:/run/b"}, "/run/asrd/asrd.sock"),
+        ("auto", {"XDG_RUNTIME_DIR": "/run/user/1"}, "/run/user/1/asrd/asrd.sock"),
+        ("auto", {}, "/run/asrd/asrd.sock"),
+    ],
+)
+def test_the_socket_lies_where_the_daemon_may_write(
+    socket: str, environ: dict[str, str], path: str | None
+) -> None:
+    assert socket_path(OutputsConfig(socket=socket), environ) == (Path(path) if path else None)
 
 
 def test_a_token_may_lie_in_a_file_of_its_own(tmp_path: Path) -> None:
