@@ -98,3 +98,8 @@ class LanguageModelError(AsrError):
 
 class ConfigError(AsrError):
     """A setting is unknown, ill-typed or out of range."""
+
+    def __init__(self, reason: str, key: str = "") -> None:
+        super().__init__(reason)
+        self.key = key
+        """Dotted name of the setting that is meant, where a single one is."""

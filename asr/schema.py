@@ -29,7 +29,8 @@ def build(cls: type[T], table: Mapping[str, Any], where: str = "") -> T:
         if key not in fields:
             best = process.extractOne(key, list(fields), score_cutoff=60)
             hint = f"; did you mean {best[0]!r}?" if best else ""
-            raise ConfigError(f"unknown key {_name(where, key)!r}{hint}")
+            name = _name(where, key)
+            raise ConfigError(f"unknown key {name!r}{hint}", name)
     values = {
         key: _convert(hints[key], value, _name(where, key)) for key, value in table.items()
     }
@@ -38,8 +39,11 @@ def build(cls: type[T], table: Mapping[str, Any], where: str = "") -> T:
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         )
         if required and name not in values:
-            raise ConfigError(f"missing key {_name(where, name)!r}")
-    return cls(**values)
+            raise ConfigError(f"missing key {_name(where, name)!r}", where)
+    try:
+        return cls(**values)
+    except ConfigError as error:  # a check of the class itself, which cannot know `where`
+        raise ConfigError(str(error), _name(where, error.key) if error.key else where) from error
 
 
 def as_table(value: Any) -> dict[str, Any]:
@@ -55,34 +59,35 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     origin, args = get_origin(hint), get_args(hint)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} must be a table, got {value!r}")
+            raise ConfigError(f"{where} must be a table, got {value!r}", where)
         return build(hint, value, where)
     if origin is Literal:
         if value in args:
             return value
-        raise ConfigError(f"{where} must be one of {', '.join(map(repr, args))}, got {value!r}")
+        options = ", ".join(map(repr, args))
+        raise ConfigError(f"{where} must be one of {options}, got {value!r}", where)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in args:
             return None
-        options = [arg for arg in args if arg is not type(None)]
-        for option in options[:-1]:
+        kinds = [arg for arg in args if arg is not type(None)]
+        for option in kinds[:-1]:
             try:
                 return _convert(option, value, where)
             except ConfigError:
                 continue
-        return _convert(options[-1], value, where)
+        return _convert(kinds[-1], value, where)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{where} must be a list, got {value!r}")
+            raise ConfigError(f"{where} must be a list, got {value!r}", where)
         return tuple(_convert(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is dict:
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} must be a table, got {value!r}")
+            raise ConfigError(f"{where} must be a table, got {value!r}", where)
         return {key: _convert(args[1], item, _name(where, key)) for key, item in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint is not Any and type(value) is not hint:
-        raise ConfigError(f"{where} must be {_noun(hint)}, got {value!r}")
+        raise ConfigError(f"{where} must be {_noun(hint)}, got {value!r}", where)
     return value
 
 

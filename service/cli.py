@@ -18,7 +18,10 @@ from asr.errors import AsrError
 from .errors import UsageError
 from .formats import printable
 
-COMMANDS = ("transcribe", "evaluate", "grammar", "lm", "train", "tune", "export")
+COMMANDS = (
+    "transcribe", "evaluate", "grammar", "lm", "train", "tune", "export", "config",
+    "install_service",
+)  # fmt: skip
 """Modules of `service.commands`, in the order of the help text."""
 
 
@@ -55,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in COMMANDS:
         module = importlib.import_module(f"service.commands.{name}")
         module.add_parser(subparsers)
-        command = subparsers.choices[name]
+        command = subparsers.choices[name.replace("_", "-")]
         # SUPPRESS: the default of a subcommand must not undo `asrd --debug COMMAND`
         command.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"

@@ -25,11 +25,13 @@ class EndpointConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             if not getattr(self, field.name) > 0:
-                raise ConfigError(f"{field.name} must be above 0, got {getattr(self, field.name)}")
+                value = getattr(self, field.name)
+                raise ConfigError(f"{field.name} must be above 0, got {value}", field.name)
         if self.hard_limit < self.max_utterance:
             raise ConfigError(
                 f"hard_limit ({self.hard_limit}) must not be below "
-                f"max_utterance ({self.max_utterance})"
+                f"max_utterance ({self.max_utterance})",
+                "hard_limit",
             )
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from asr.errors import AsrError
+
 
 class UsageError(Exception):
     """The command line makes no sense; told in one line, exit status 2."""
+
+
+class InstallError(AsrError):
+    """The service cannot be installed; the message says what would help."""

@@ -84,3 +84,20 @@ def test_what_does_not_fit_is_named(table: dict[str, Any], reason: str) -> None:
 def test_names_can_be_prefixed() -> None:
     with pytest.raises(ConfigError, match=r"^run\.rate must be a whole number"):
         schema.build(Inner, {"rate": "x"}, "run")
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ({}, ""),
+        ({"path": "x", "inner": {"rat": 1}}, "inner.rat"),
+        ({"path": "x", "inner": {"rate": 1.5}}, "inner.rate"),
+        ({"path": "x", "inner": {"name": "c"}}, "inner.name"),
+        ({"path": "x", "inner": {"rate": -1}}, "inner"),
+        ({"path": "x", "files": ["a", 2]}, "files[1]"),
+    ],
+)
+def test_errors_carry_the_key(table: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        schema.build(Outer, table)
+    assert caught.value.key == key
