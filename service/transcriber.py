@@ -14,10 +14,12 @@ and at the end calls `finish`, steps once more what became ready, and asks for
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.decoding.base import Hypothesis
+from asr.decoding.base import Hypothesis, Word
 from asr.streaming import Recognizer
 
 from .endpointing import EndpointConfig, is_endpoint
@@ -45,6 +47,8 @@ class StreamTranscriber:
         `rewrite` changes the words of finals, as `service.numbers` does.
         """
         self.session = recognizer.new_session(sample_rate, channels)
+        self._recognizer, self._channels = recognizer, channels
+        self._offset = 0.0
         self._stream, self._partials, self._rewrite = stream, partials, rewrite
         self._endpoint = endpoint or EndpointConfig()
         self._vocabulary, self._unit = recognizer.vocabulary, recognizer.frame_seconds
@@ -58,6 +62,11 @@ class StreamTranscriber:
     def finish(self) -> None:
         """No more audio: what look-ahead and chunking hold becomes ready."""
         self.session.finish()
+
+    def resume(self, sample_rate: int, at: float) -> None:
+        """Go on behind an interruption, with fresh acoustics, `at` seconds into the stream."""
+        self.session = self._recognizer.new_session(sample_rate, self._channels)
+        self._offset = at
 
     def events(self) -> list[Event]:
         """What is due after one step of the session."""
@@ -82,11 +91,11 @@ class StreamTranscriber:
 
     def _partial(self) -> list[Event]:
         transcript = self.session.transcript()
-        words, text = transcript.words, transcript.text
+        words, text = self._timed(transcript.words), transcript.text
         if text == self._shown:
             return []
         self._shown = text
-        now = self.session.frame * self._unit
+        now = self._offset + self.session.frame * self._unit
         start, end = (words[0].start, words[-1].end) if words else (now, now)
         return [Partial(self._stream, self._utterance, text, start, end, transcript.stable)]
 
@@ -94,7 +103,9 @@ class StreamTranscriber:
         transcript = self.session.transcript(final=True)
         events: list[Event] = []
         if transcript.words:
-            words = transcript.words if self._rewrite is None else self._rewrite(transcript.words)
+            words = self._timed(transcript.words)
+            if self._rewrite is not None:
+                words = self._rewrite(words)
             events = [
                 Final(self._stream, self._utterance, words, transcript.understood,
                       transcript.interpretation)
@@ -105,3 +116,11 @@ class StreamTranscriber:
         self._shown = ""
         self.session.start_utterance()
         return events
+
+    def _timed(self, words: tuple[Word, ...]) -> tuple[Word, ...]:
+        """The session's words with the stream's times."""
+        if not self._offset:
+            return words
+        return tuple(
+            replace(w, start=self._offset + w.start, end=self._offset + w.end) for w in words
+        )
