@@ -95,6 +95,8 @@ async def run_streams(
     async def guarded(inlet: Inlet) -> None:
         try:
             await follow(inlet, make_transcriber, batcher, publish, stop)
+        except BrokenPipeError:  # nobody reads the output any more
+            raise
         except (AsrError, OSError) as error:
             failed.append(inlet.name)
             log.error("%s: %s", inlet.name, error)
