@@ -18,7 +18,9 @@ from asr.errors import AsrError
 from .errors import UsageError
 from .formats import printable
 
-COMMANDS = ("transcribe", "evaluate", "grammar", "lm", "train", "tune", "export")
+COMMANDS = (
+    "transcribe", "listen", "evaluate", "grammar", "lm", "train", "tune", "export",
+)  # fmt: skip
 """Modules of `service.commands`, in the order of the help text."""
 
 
