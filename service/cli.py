@@ -19,7 +19,7 @@ from .errors import UsageError
 from .formats import printable
 
 COMMANDS = (
-    "transcribe", "listen", "evaluate", "grammar", "lm", "train", "tune", "export",
+    "transcribe", "listen", "devices", "evaluate", "grammar", "lm", "train", "tune", "export",
 )  # fmt: skip
 """Modules of `service.commands`, in the order of the help text."""
 
