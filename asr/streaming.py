@@ -151,6 +151,8 @@ class Session:
         self._feature_frames = 0
         self._skip = recognizer.model.config.delay
         self._frames_due: int | None = None
+        self.chunks_taken = 0
+        """Chunks that steps have taken: tells after a failed step who was not reached."""
         self.frame = 0
         """Output frames decoded so far."""
         self.utterance_start = 0
@@ -244,6 +246,7 @@ class Session:
 
     def _commit(self, log_probs: torch.Tensor, state: ModelState) -> None:
         self._chunks.drop()
+        self.chunks_taken += 1
         self._state = state
         skipped = min(self._skip, len(log_probs))
         self._skip -= skipped

@@ -13,6 +13,8 @@ class EndpointConfig:
 
     silence_after_speech: float = 1.0
     """Silence that ends an utterance with words."""
+    silence_after_command: float = 0.35
+    """The same where a sentence of the grammar is complete and none goes on like it."""
     silence_without_speech: float = 5.0
     """Silence that ends one without, so that a search never grows on nothing."""
     max_utterance: float = 30.0
@@ -42,15 +44,19 @@ def is_endpoint(
     trailing_silence: float,
     has_speech: bool,
     between_words: bool,
+    complete: bool = False,
 ) -> bool:
     """Whether an utterance of that many seconds ends here.
 
     `between_words` says that the last token marks the end of a word, so that a cut right
-    here splits none.
+    here splits none; `complete`, that no command can follow on it.
     """
     if not has_speech:
         return trailing_silence >= config.silence_without_speech
-    if trailing_silence >= config.silence_after_speech or utterance >= config.hard_limit:
+    enough = config.silence_after_speech
+    if complete:
+        enough = min(enough, config.silence_after_command)
+    if trailing_silence >= enough or utterance >= config.hard_limit:
         return True
     in_gap = between_words or trailing_silence >= config.gap
     return utterance >= config.max_utterance and in_gap

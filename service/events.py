@@ -1,14 +1,20 @@
-"""What a stream tells the world: plain, immutable data."""
+"""What a stream tells the world: plain, immutable data, and its one JSON form.
+
+The form is described for readers in docs/events.md.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asr.decoding.base import Word, text_of
 
 if TYPE_CHECKING:
     from asr.decoding.grammar import Interpretation
+
+VERSION = 1
+"""Of the JSON form: raised where a reader of the former one would go wrong."""
 
 
 @dataclass(frozen=True)
@@ -63,3 +69,38 @@ class Final:
 
 
 Event = Partial | Final
+
+
+def event_document(event: Event, began: float) -> dict[str, Any]:
+    """An event as JSON; `began` is the wall clock (Unix time) at the stream's time 0."""
+    words = event.text.split(" ") if event.text else []
+    stable = len(words) if isinstance(event, Final) else event.stable
+    document: dict[str, Any] = {
+        "version": VERSION,
+        "type": "final" if isinstance(event, Final) else "partial",
+        "stream": event.stream,
+        "utterance": event.utterance,
+        "time": round(began + event.start, 3),
+        "start": round(event.start, 3),
+        "end": round(event.end, 3),
+        "text": event.text,
+        "stable": " ".join(words[:stable]),
+    }
+    if isinstance(event, Final):
+        document["confidence"] = round(event.confidence, 4)
+        document["words"] = [word_document(word) for word in event.words]
+        if event.understood is not None:
+            document["understood"] = event.understood
+        if event.interpretation is not None:
+            document |= event.interpretation.as_dict()
+    return document
+
+
+def word_document(word: Word) -> dict[str, Any]:
+    """A word as JSON: times rounded to milliseconds, confidences to four digits."""
+    return {
+        "word": word.text,
+        "start": round(word.start, 3),
+        "end": round(word.end, 3),
+        "confidence": round(word.confidence, 4),
+    }

@@ -46,3 +46,15 @@ def test_nothing_is_longer_than_the_hard_limit() -> None:
 def test_impossible_rules_are_refused(setting: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(setting))):
         EndpointConfig(**setting)
+
+
+def test_a_complete_command_ends_sooner() -> None:
+    def ends(silence: float, complete: bool) -> bool:
+        return is_endpoint(
+            CONFIG, utterance=2, trailing_silence=silence, has_speech=True, between_words=True,
+            complete=complete,
+        )  # fmt: skip
+
+    assert ends(0.36, complete=True)
+    assert not ends(0.34, complete=True)
+    assert not ends(0.36, complete=False)

@@ -1,0 +1,1 @@
+"""Where live audio comes from; each source takes the one path of `service.streams`."""

@@ -1,0 +1,51 @@
+"""What a source of live audio offers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+
+BLOCK_SECONDS = 0.1
+"""The longest block of a live source: what the event loop converts in one go."""
+
+
+class AudioSource(Protocol):
+    """Audio without a break; its iteration ends where the audio does."""
+
+    @property
+    def name(self) -> str:
+        """What events and messages call it."""
+        ...
+
+    @property
+    def sample_rate(self) -> int:
+        """Of its blocks, in Hz."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[Samples]:
+        """Mono blocks shaped (count,) of at most `BLOCK_SECONDS`."""
+        ...
+
+
+class Inlet(Protocol):
+    """A place that audio sources come from, one after another."""
+
+    @property
+    def name(self) -> str:
+        """What events and messages call it."""
+        ...
+
+    @property
+    def returns(self) -> bool:
+        """Whether another source follows when one has ended, as a microphone's does."""
+        ...
+
+    def open(self) -> AbstractAsyncContextManager[AudioSource]:
+        """The next source, as soon as there is one."""
+        ...

