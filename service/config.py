@@ -83,6 +83,8 @@ class EndpointingConfig:
     """snappy, normal or patient: how long a pause may be. Each value below overrides the mode's."""
     silence_after_speech: float | None = _optional(0.8)
     """Silence that ends an utterance with words."""
+    silence_after_command: float | None = _optional(0.35)
+    """The same where a command is complete and none goes on like it."""
     silence_without_speech: float | None = _optional(5.0)
     """Silence that ends one without."""
     max_utterance: float | None = _optional(30.0)

@@ -23,7 +23,11 @@ def lights(tmp_path: Path) -> Path:
     return path
 
 
-def test_check_counts_and_shows_samples(lights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_counts_and_shows_samples(
+    lights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asr.locations.DEFAULT_MODEL", "none")  # and so no word list
+    monkeypatch.delenv("ASRD_MODEL", raising=False)
     assert main(["grammar", "check", str(lights)]) == 0
     out = capsys.readouterr().out
     assert "sentences: 4\n" in out
