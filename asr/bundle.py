@@ -108,6 +108,9 @@ def load_bundle(path: Path) -> Bundle:
     model.load_state_dict(
         {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")}
     )
+    # one chunk at a time, the layout that training likes is copied back at every step
+    for parameter in model.parameters():
+        parameter.data = parameter.data.contiguous()
     extractor.mean.copy_(tensors["features.mean"])
     extractor.std.copy_(tensors["features.std"])
     return Bundle(manifest, extractor.eval(), model.eval(), vocabulary, path)
