@@ -205,11 +205,11 @@ class BeamStream:
         node, last, blank, token = beam.node[old], beam.last[old], blank[old], token[old]
         held = token > blank
         active = np.where(held, self._length, beam.active[old])
-        self._tree.strengthen(node[held], row.take(last[held]), self._length)
         above, column = np.divmod(new, max(1, len(tokens)))
         born, parent = tokens[column], beam.key[above]
         key = (parent * _MIX + born.astype(np.uint64) + np.uint64(1)) * _STEP
         grown_node = self._tree.grow(beam.node[above], born, self._length, row.take(born))
+        self._tree.strengthen(node[held], row.take(last[held]), self._length)
         join = np.concatenate
         self._beam = _Beam(
             key=join((beam.key[old], key)),

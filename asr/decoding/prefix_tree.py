@@ -13,6 +13,7 @@ Path = tuple[tuple[int, ...], tuple[int, ...], tuple[float, ...]]
 """Tokens, their frames, their log-probabilities."""
 
 FULL = 1 << 16
+TIMES = ("_frame", "_peak", "_frame_before", "_peak_before")
 
 
 class PrefixTree:
@@ -27,6 +28,10 @@ class PrefixTree:
         self._token = np.zeros(1024, np.int32)
         self._frame = np.zeros(1024, np.int32)
         self._peak = np.zeros(1024, np.float32)
+        # where the token before stood when this one followed: as the end of another prefix it
+        # may since have moved behind this one
+        self._frame_before = np.zeros(1024, np.int32)
+        self._peak_before = np.zeros(1024, np.float32)
         self._size = 1
         self._root = 0
         self._settled: list[tuple[int, int, float]] = []
@@ -45,23 +50,27 @@ class PrefixTree:
         """Add a node below each of `parents` (n,); returns their numbers (n,)."""
         size = self._size + len(parents)
         while size > len(self._parent):
-            for name in ("_parent", "_token", "_frame", "_peak"):
+            for name in ("_parent", "_token", *TIMES):
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate((old, np.zeros_like(old))))
         nodes = slice(self._size, size)
         self._parent[nodes], self._token[nodes] = parents, tokens
-        self._frame[nodes], self._peak[nodes] = frame, log_probs
         self._size = size
-        return np.arange(nodes.start, nodes.stop, dtype=np.int32)
+        grown = np.arange(nodes.start, nodes.stop, dtype=np.int32)
+        self.move(grown, log_probs, frame)
+        return grown
 
     def strengthen(self, nodes: Ints, log_probs: Floats, frame: int) -> None:
         """A token that is held stands at its clearest frame."""
         clearer = np.flatnonzero((log_probs > self._peak[nodes]) & (nodes > 0))
-        if len(clearer):
-            self.move(nodes[clearer], log_probs[clearer], frame)
+        nodes = nodes[clearer]
+        self._peak[nodes], self._frame[nodes] = log_probs[clearer], frame
 
     def move(self, nodes: Ints, log_probs: Floats, frame: int) -> None:
-        """The tokens of `nodes` stand at `frame`."""
+        """The tokens of `nodes` stand at `frame`, behind where their parents stand now."""
+        parents = self._parent[nodes]
+        self._frame_before[nodes] = np.minimum(self._frame[parents], frame - 1)
+        self._peak_before[nodes] = self._peak[parents]
         self._peak[nodes], self._frame[nodes] = log_probs, frame
 
     def settle(self, living: Ints) -> None:
@@ -78,25 +87,23 @@ class PrefixTree:
                 nodes.add(parent)
                 heapreplace(highest, -parent)
         # the meeting point itself may still be strengthened: it stays
-        path = []
-        at = meeting = -highest[0]
-        while at != self._root:
-            at = int(self._parent[at])
-            path.append(at)
-        self._settled += [self._read(node) for node in reversed(path) if node]
+        meeting = -highest[0]
+        self._settled += self._above(meeting)[::-1]
         self._root = meeting
 
     def path(self, node: int) -> Path:
         """The whole prefix that ends in `node`."""
-        nodes = []
-        while node != self._root:
-            nodes.append(self._read(node))
-            node = int(self._parent[node])
+        whole = self._settled + self._above(node)[::-1]
         if node:
-            nodes.append(self._read(node))
-        whole = self._settled + nodes[::-1]
-        tokens, frames, peaks = zip(*whole, strict=True) if whole else ((), (), ())
-        return tokens, frames, peaks
+            last = int(self._token[node]), int(self._frame[node]), float(self._peak[node])
+            whole.append(last)
+        if not whole:
+            return (), (), ()
+        tokens, frames, peaks = map(list, zip(*whole, strict=True))
+        # alignments of one prefix differ: what two of them say of neighbours may be out of order
+        for i in range(len(frames) - 2, -1, -1):
+            frames[i] = min(frames[i], frames[i + 1] - 1)
+        return tuple(tokens), tuple(frames), tuple(peaks)
 
     def compact(self, living: Ints) -> Ints:
         """Drop dead nodes; returns the new numbers of `living`."""
@@ -110,11 +117,19 @@ class PrefixTree:
         renumbered[old] = np.arange(len(old), dtype=np.int32)
         root_parent_lost = self._parent[old]
         self._parent[: len(old)] = renumbered[root_parent_lost]
-        for values in (self._token, self._frame, self._peak):
+        for name in ("_token", *TIMES):
+            values = getattr(self, name)
             values[: len(old)] = values[old]
         self._size = len(old)
         self._root = int(renumbered[self._root])
         return renumbered[living]
 
-    def _read(self, node: int) -> tuple[int, int, float]:
-        return int(self._token[node]), int(self._frame[node]), float(self._peak[node])
+    def _above(self, node: int) -> list[tuple[int, int, float]]:
+        """The tokens above a node up to the root, the nearest first, as they stood before it."""
+        found = []
+        while node != self._root:
+            frame, peak = int(self._frame_before[node]), float(self._peak_before[node])
+            node = int(self._parent[node])
+            if node:
+                found.append((int(self._token[node]), frame, peak))
+        return found

@@ -126,7 +126,7 @@ def bench_batching(folder: Path) -> None:
 
 def run() -> Summary:
     """Print the figures."""
-    command = [sys.executable, "-m", "service.cli", "transcribe"]
+    command = [sys.executable, "-m", "service.cli", "transcribe", "--decoder", "greedy"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         minute, hour = folder / "minute.wav", folder / "hour.wav"

@@ -134,6 +134,15 @@ def test_a_token_stands_at_its_clearest_frame() -> None:
     assert (best.length, best.trailing_blanks) == (7, 1)
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(0, 10_000), st.integers(2, 30), st.integers(1, 7))
+def test_tokens_follow_each_other_in_time(seed: int, beam: int, chunk: int) -> None:
+    stream = decode(random_log_probs(seed, 60, 6, sharpness=1.5), chunk=chunk, beam=beam)
+    for reading in stream.n_best(beam):
+        assert all(a < b for a, b in itertools.pairwise(reading.frames))
+        assert all(0 <= frame < reading.length for frame in reading.frames)
+
+
 def test_no_audio_gives_the_empty_hypothesis() -> None:
     stream = BeamDecoder().new_stream()
     stream.advance(torch.zeros(0, 5))
