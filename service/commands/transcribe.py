@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from service.arguments import positive_int
 from service.errors import UsageError
 from service.formats import FORMATS, LINE_FORMATS, printable
-from service.recognition import add_arguments, open_recognizer
+from service.recognition import FILE_CHUNK_SECONDS, add_arguments, open_recognizer
 
 if TYPE_CHECKING:
     from asr.audio import AudioReader
@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     elif len(jobs) > 1 and args.format not in LINE_FORMATS:
         raise UsageError(f"{args.format} of several files needs --output DIR")
     rewrite = number_writer() if args.numbers else None
-    recognizer = open_recognizer(args)
+    chunk_seconds = None if args.partials else FILE_CHUNK_SECONDS
+    recognizer = open_recognizer(args, chunk_seconds=chunk_seconds)
     failed = False
     with Console(len(jobs), partials=args.partials) as console:
         # several live transcripts on one terminal line would only flicker
