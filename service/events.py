@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from asr.decoding.base import Word, text_of
 
+from .formats import meaning_document, word_document
+
 if TYPE_CHECKING:
     from asr.decoding.grammar import Interpretation
 
@@ -89,18 +91,5 @@ def event_document(event: Event, began: float) -> dict[str, Any]:
     if isinstance(event, Final):
         document["confidence"] = round(event.confidence, 4)
         document["words"] = [word_document(word) for word in event.words]
-        if event.understood is not None:
-            document["understood"] = event.understood
-        if event.interpretation is not None:
-            document |= event.interpretation.as_dict()
+        document |= meaning_document(event)
     return document
-
-
-def word_document(word: Word) -> dict[str, Any]:
-    """A word as JSON: times rounded to milliseconds, confidences to four digits."""
-    return {
-        "word": word.text,
-        "start": round(word.start, 3),
-        "end": round(word.end, 3),
-        "confidence": round(word.confidence, 4),
-    }

@@ -103,21 +103,28 @@ def to_json(result: SourceResult) -> str:
 
 
 def _utterance(final: Final) -> dict[str, Any]:
-    document: dict[str, Any] = {
+    return {
         "start": round(final.start, 3),
         "end": round(final.end, 3),
         "text": final.text,
         "confidence": round(final.confidence, 4),
-        "words": [
-            {
-                "word": word.text,
-                "start": round(word.start, 3),
-                "end": round(word.end, 3),
-                "confidence": round(word.confidence, 4),
-            }
-            for word in final.words
-        ],
+        "words": [word_document(word) for word in final.words],
+    } | meaning_document(final)
+
+
+def word_document(word: Word) -> dict[str, Any]:
+    """A word as JSON: times rounded to milliseconds, confidences to four digits."""
+    return {
+        "word": word.text,
+        "start": round(word.start, 3),
+        "end": round(word.end, 3),
+        "confidence": round(word.confidence, 4),
     }
+
+
+def meaning_document(final: Final) -> dict[str, Any]:
+    """What a final adds where a grammar is in force: whether it is a command, and which."""
+    document: dict[str, Any] = {}
     if final.understood is not None:
         document["understood"] = final.understood
     if final.interpretation is not None:
