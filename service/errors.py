@@ -11,3 +11,7 @@ class UsageError(Exception):
 
 class InstallError(AsrError):
     """The service cannot be installed; the message says what would help."""
+
+
+class UnknownStreamError(AsrError):
+    """The daemon has no stream of that name."""
