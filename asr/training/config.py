@@ -29,6 +29,8 @@ class DataConfig:
     """Manifests of noise recordings (`audio`, `kind`)."""
     noise_exclude: str = ""
     """Regular expression: noise whose `kind` matches is left out."""
+    teacher: str = ""
+    """Folder of a teacher's states for exactly these recordings (`asr.training.teacher`)."""
     cache: str = ""
     """Folder that keeps decoded audio between runs; beside the checkpoints if empty."""
     minimum: dict[str, float] = field(default_factory=dict)
@@ -103,6 +105,10 @@ class LossConfig:
 
     auxiliary_weight: float = 0.3
     """Weight of a second CTC at half depth; it is not exported."""
+    teacher_weight: float = 1.0
+    """Weight of predicting the teacher's states, where `data.teacher` has some."""
+    teacher_delay: float = 0.16
+    """Seconds by which the prediction may come later than what it is about."""
     truncate_steps: int = 0
     """Recurrent steps after which gradients through time are cut; 0: whole utterances."""
     carry_state: bool = False

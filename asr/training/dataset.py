@@ -20,9 +20,10 @@ from asr.vocabulary import Vocabulary
 from .augment import Augmenter, change_speed, mask_features, speed_length, uniform
 from .config import AugmentConfig, DataConfig, TrainConfig, expand
 from .corpora import keep_within, read_corpus
-from .objective import Targets, needed_frames
+from .objective import DenseTargets, Targets, needed_frames
 from .rooms import room_responses
 from .store import AudioStore
+from .teacher import TeacherStates
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,20 @@ class FeatureBatch:
     """Audio in the batch, padding not counted."""
     dropped: int
     """Rows left out because their tokens need more frames than they have."""
+    dense: DenseTargets | None = None
+    """The teacher's states, where there is a teacher."""
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Recordings in a batch of audio: (batch, samples), at one speed, with silence around."""
+
+    audio: Tensor
+    lengths: list[int]
+    """Samples of each row, silence included."""
+    leads: list[int]
+    """Samples before the recording."""
+    speed: float
 
 
 class BatchMaker:
@@ -134,10 +149,13 @@ class BatchMaker:
 
     def __init__(
         self, dataset: Dataset, extractor: FeatureExtractor, model: ModelConfig,
-        augmenter: Augmenter | None = None,
+        augmenter: Augmenter | None = None, teacher: TeacherStates | None = None,
+        teacher_delay: float = 0.0,
     ) -> None:
+        """`teacher_delay` in seconds, as `LossConfig` has it."""
         self.dataset, self.extractor, self.model = dataset, extractor, model
         self.augmenter = augmenter
+        self.teacher, self.teacher_delay = teacher, teacher_delay
 
     def __call__(
         self,
@@ -151,22 +169,21 @@ class BatchMaker:
 
         Rows that CTC cannot align are dropped, unless `keep_all` or `whole` says otherwise.
         """
-        audio, lengths = self._assemble(rows, generator)
-        if self.augmenter is not None:
-            audio = self.augmenter(audio, torch.tensor(lengths, device=audio.device), generator)
-        return self._features(rows, audio, lengths, generator, whole, keep_all or whole)
+        placed = self._assemble(rows, generator)
+        audio = self._augmented(placed, generator)
+        return self._features(rows, placed, audio, generator, whole, keep_all or whole)
 
     def samples(self, rows: list[int], generator: torch.Generator) -> Tensor:
         """The augmented audio (batch, samples) alone."""
-        audio, lengths = self._assemble(rows, generator)
-        if self.augmenter is not None:
-            audio = self.augmenter(audio, torch.tensor(lengths, device=audio.device), generator)
-        return audio
+        return self._augmented(self._assemble(rows, generator), generator)
 
-    def _assemble(
-        self, rows: list[int], generator: torch.Generator
-    ) -> tuple[Tensor, list[int]]:
-        """Audio (batch, samples) at one speed, with silence around; samples of each row."""
+    def _augmented(self, placed: _Placed, generator: torch.Generator) -> Tensor:
+        if self.augmenter is None:
+            return placed.audio
+        lengths = torch.tensor(placed.lengths, device=placed.audio.device)
+        return self.augmenter(placed.audio, lengths, generator)
+
+    def _assemble(self, rows: list[int], generator: torch.Generator) -> _Placed:
         store, config = self.dataset.store, self._augment
         rate = store.sample_rate
         clips = [store[i] for i in rows]
@@ -181,17 +198,17 @@ class BatchMaker:
         audio = padded.new_zeros(len(rows), max(lengths))
         for row, (start, n) in enumerate(zip(lead, spans, strict=True)):
             audio[row, start : start + n] = padded[row, :n]
-        return audio, lengths
+        return _Placed(audio, lengths, lead, speed)
 
     @property
     def _augment(self) -> AugmentConfig:
         return self.augmenter.config if self.augmenter else AugmentConfig(lead=0.0, trail=0.0)
 
     def _features(
-        self, rows: list[int], audio: Tensor, lengths: list[int], generator: torch.Generator,
+        self, rows: list[int], placed: _Placed, audio: Tensor, generator: torch.Generator,
         whole: bool, keep_all: bool,
     ) -> FeatureBatch:
-        c = self.extractor.config
+        c, lengths = self.extractor.config, placed.lengths
         with torch.no_grad():
             features = self.extractor(audio)
         counts = [
@@ -220,4 +237,23 @@ class BatchMaker:
         )
         frames = torch.tensor([due[i] for i in keep], dtype=torch.long, device=device)
         seconds = sum(lengths) / c.sample_rate
-        return FeatureBatch(features, frames, targets, seconds, fits.count(False))
+        dense = self._dense(rows, placed, keep, max(due)) if self.teacher is not None else None
+        return FeatureBatch(features, frames, targets, seconds, fits.count(False), dense)
+
+    def _dense(
+        self, rows: list[int], placed: _Placed, keep: list[int], frames: int
+    ) -> DenseTargets:
+        """The teacher's states for each output frame of the rows that are kept."""
+        assert self.teacher is not None
+        c = self.extractor.config
+        seconds = np.arange(frames) * self.model.subsampling * c.frame_seconds
+        found = [
+            self.teacher.at(
+                rows[i],
+                (seconds - self.teacher_delay - placed.leads[i] / c.sample_rate) * placed.speed,
+            )
+            for i in keep
+        ]
+        device = placed.audio.device
+        states = torch.from_numpy(np.stack([values for values, _ in found])).to(device)
+        return DenseTargets(states, torch.stack([exists for _, exists in found]).to(device))

@@ -13,6 +13,7 @@ from asr.model import AcousticModel, ModelState, split_emissions
 from asr.vocabulary import BLANK_ID
 
 from .config import LossConfig
+from .teacher import TeacherHead
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,14 @@ class Targets:
 
     tokens: Tensor
     lengths: Tensor
+
+
+@dataclass(frozen=True)
+class DenseTargets:
+    """A teacher's states (batch, frames, size) for each output frame, and which exist."""
+
+    states: Tensor
+    exists: Tensor
 
 
 def needed_frames(tokens: list[int]) -> int:
@@ -32,7 +41,8 @@ def needed_frames(tokens: list[int]) -> int:
 class Objective(nn.Module):
     """The model with its loss, as one module, so that DDP sees every parameter."""
 
-    def __init__(self, model: AcousticModel, config: LossConfig) -> None:
+    def __init__(self, model: AcousticModel, config: LossConfig, teacher_size: int = 0) -> None:
+        """With `teacher_size` above 0 the loss takes the teacher's states of that many numbers."""
         super().__init__()
         self.model, self.config = model, config
         self.middle = max(1, model.config.n_layers // 2)
@@ -41,41 +51,50 @@ class Objective(nn.Module):
             size = model.config.hidden_size
             width = model.config.emissions * model.config.vocab_size
             self.auxiliary = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, width))
+        self.teacher = None
+        if teacher_size:
+            shape = model.config
+            self.teacher = TeacherHead(shape.hidden_size, shape.emissions, teacher_size)
 
     def forward(
-        self, features: Tensor, frames: Tensor, targets: Targets, state: ModelState | None = None
+        self, features: Tensor, frames: Tensor, targets: Targets,
+        state: ModelState | None = None, dense: DenseTargets | None = None,
     ) -> tuple[Tensor, ModelState]:
         """Loss per target token of a batch, and the state behind it, detached.
 
         `features` are (batch, frames, n_mels) with the look-ahead's padding; `frames` are the
         output frames of each row.
         """
-        scores, middle, state = self._encode(features, state)
+        scores, middle, last, state = self._encode(features, state)
         delay = self.model.config.delay
         loss = ctc_loss(scores[:, delay:], frames, targets)
         if self.auxiliary is not None:
             early = split_emissions(self.auxiliary(middle), self.model.config.emissions)
             loss = loss + self.config.auxiliary_weight * ctc_loss(early, frames, targets)
+        if self.teacher is not None and dense is not None:
+            error = self.teacher.loss(last, dense.states, dense.exists)
+            loss = loss + self.config.teacher_weight * error
         return loss, state
 
     def _encode(
         self, features: Tensor, state: ModelState | None
-    ) -> tuple[Tensor, Tensor, ModelState]:
-        """Log-probs, the hidden vectors at half depth, and the state.
+    ) -> tuple[Tensor, Tensor, Tensor, ModelState]:
+        """Log-probs, the hidden vectors at half depth and at the end, and the state.
 
         With `truncate_steps` the state is detached between pieces: back-propagation through
         time is cut there, while the state itself is carried on (Williams and Peng 1990).
         """
         size = self.config.truncate_steps * self.model.config.step_frames
         pieces = torch.split(features, size, dim=1) if size else (features,)
-        scores, middles = [], []
+        scores, middles, lasts = [], [], []
         for piece in pieces:
             hidden, state = self.model.encode(piece, state)
             state = tuple(part.detach() for part in state)
             scores.append(self.model.classify(hidden[-1]))
             middles.append(hidden[self.middle])
+            lasts.append(hidden[-1])
         assert state is not None
-        return torch.cat(scores, dim=1), torch.cat(middles, dim=1), state
+        return torch.cat(scores, dim=1), torch.cat(middles, dim=1), torch.cat(lasts, dim=1), state
 
 
 def ctc_loss(log_probs: Tensor, frames: Tensor, targets: Targets) -> Tensor:

@@ -33,6 +33,7 @@ from .optimizer import MovingAverage, learning_rate, make_optimizer
 from .progress import Progress
 from .scoring import character_error_rate
 from .start import set_statistics, warm_start
+from .teacher import TeacherStates
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +54,10 @@ class Trainer:
         cache = expand(config.data.cache) if config.data.cache else self.output / "cache"
         device = self.place.device
         self.extractor = FeatureExtractor(config.features).to(device)
-        self.objective = Objective(AcousticModel(config.model), config.loss).to(device)
         self._load_data(cache)
+        teacher_size = self.maker.teacher.size if self.maker.teacher is not None else 0
+        model = AcousticModel(config.model)
+        self.objective = Objective(model, config.loss, teacher_size).to(device)
         self.optimizer = make_optimizer(self.objective, config.optimizer)
         self.average = MovingAverage(self.objective, config.optimizer.ema)
         self.step, self.passes, self.at = 0, 0, 0
@@ -93,7 +96,15 @@ class Trainer:
             distributed.barrier()
         self.train_set = self.train_set.to(self.place.device)
         self.dev_set = self.dev_set and self.dev_set.to(self.place.device)
-        self.maker = BatchMaker(self.train_set, self.extractor, self.config.model, augmenter)
+        teacher = (
+            TeacherStates.open(expand(data.teacher), [r.audio for r in self.train_set.recordings])
+            if data.teacher
+            else None
+        )
+        self.maker = BatchMaker(
+            self.train_set, self.extractor, self.config.model, augmenter, teacher,
+            self.config.loss.teacher_delay,
+        )
 
     def run(self) -> None:
         """Train until the steps or minutes are used up; checkpoints on the way and at the end.
@@ -144,7 +155,9 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self._wrapped.train()
         with self._autocast():
-            loss, state = self._wrapped(batch.features, batch.frames, batch.targets, self._state)
+            loss, state = self._wrapped(
+                batch.features, batch.frames, batch.targets, self._state, batch.dense
+            )
         loss.backward()
         clip = self.config.optimizer.clip_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self.objective.parameters(), clip)
