@@ -56,10 +56,22 @@ class TeacherStates:
     def at(self, i: int, times: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], Tensor]:
         """States (len(times), size) of recording i at these seconds, and which of them exist."""
         begin, end = int(self._starts[i]), int(self._starts[i + 1])
-        index = np.floor(times / FRAME_SECONDS).astype(np.int64)
+        # a little more, lest rounding puts the start of a frame before it
+        index = np.floor(times / FRAME_SECONDS + 1e-6).astype(np.int64)
         exists = (index >= 0) & (index < end - begin)
         chosen = self._values[begin + np.clip(index, 0, max(0, end - begin - 1))]
         return chosen.astype(np.float32), torch.from_numpy(exists)
+
+
+def write_states(
+    folder: Path, audio: Sequence[Path], states: Sequence[NDArray[np.floating[Any]]]
+) -> None:
+    """Write such a folder from the states (frames, size) of each recording."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "states.npy", np.concatenate(states).astype(np.float16))
+    with (folder / "recordings.jsonl").open("w", encoding="utf-8") as file:
+        for path, rows in zip(audio, states, strict=True):
+            file.write(json.dumps({"audio": path.name, "frames": len(rows)}) + "\n")
 
 
 class TeacherHead(nn.Module):
