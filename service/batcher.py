@@ -12,14 +12,24 @@ from concurrent.futures import ThreadPoolExecutor
 
 from asr.streaming import Recognizer, Session
 
+from .systemd import Watchdog
+
 MAX_BATCH = 64
+WATCHED = "model thread"
+"""What a watchdog calls it."""
 
 
 class Batcher:
     """Steps sessions in a thread of its own. It belongs to the event loop that uses it."""
 
-    def __init__(self, recognizer: Recognizer, max_batch: int = MAX_BATCH) -> None:
-        self._recognizer, self._max_batch = recognizer, max_batch
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        max_batch: int = MAX_BATCH,
+        watchdog: Watchdog | None = None,
+    ) -> None:
+        """`watchdog` expects a batch as long as any session waits."""
+        self._recognizer, self._max_batch, self._watchdog = recognizer, max_batch, watchdog
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._waiting: dict[Session, asyncio.Future[None]] = {}
         self._worker: asyncio.Task[None] | None = None
@@ -60,18 +70,24 @@ class Batcher:
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
+        if self._watchdog is not None:
+            self._watchdog.expect(WATCHED)
         while self._waiting:
             batch = dict(list(self._waiting.items())[: self._max_batch])
             for session in batch:
                 del self._waiting[session]
             errors = await loop.run_in_executor(self._thread, self._compute, list(batch))
             self.batches += 1
+            if self._watchdog is not None:
+                self._watchdog.feed(WATCHED)
             for done, error in zip(batch.values(), errors, strict=True):
                 if error is None:
                     done.set_result(None)
                 else:
                     done.set_exception(error)
             await asyncio.sleep(0)  # those just served may join the next batch
+        if self._watchdog is not None:
+            self._watchdog.rest(WATCHED)
 
     def _compute(self, sessions: Sequence[Session]) -> list[Exception | None]:
         """Step all at once; if that fails each alone, so that a bad one harms no other."""

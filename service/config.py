@@ -12,11 +12,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from asr.errors import ConfigError
 
 from .endpointing import EndpointConfig
+
+if TYPE_CHECKING:
+    from .gate import GateRules
 
 MAX_SOCKET_PATH = 107
 """Bytes that the address of a unix socket can hold."""
@@ -134,6 +137,16 @@ class GateConfig:
         _check(0 <= self.pre_roll <= 5, "pre_roll", "must be from 0 to 5", self.pre_roll)
         _check(0 < self.close_after <= 600, "close_after", "must be above 0 and at most 600",
                self.close_after)  # fmt: skip
+
+    def rules(self) -> GateRules:
+        """What a gate goes by."""
+        from .gate import DETECTOR_RATE, DETECTOR_SAMPLES, GateRules
+
+        # a detector judges so much at once: less would cut what it opened for
+        shortest = DETECTOR_SAMPLES / DETECTOR_RATE
+        return GateRules(
+            pre_roll=max(self.pre_roll, shortest), close_after=self.close_after
+        )
 
 
 @dataclass(frozen=True)

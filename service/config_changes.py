@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from .config import DaemonConfig
@@ -50,9 +50,26 @@ def changes(old: DaemonConfig, new: DaemonConfig) -> Changes:
     return Changes(reload, tuple(key for key in found if key not in reload))
 
 
+def reloaded(old: DaemonConfig, new: DaemonConfig) -> DaemonConfig:
+    """The old configuration with all of the new one that SIGHUP can change."""
+    found: DaemonConfig = _reloaded(old, new)
+    return found
+
+
 def is_reloadable(key: str) -> bool:
     """Whether SIGHUP can change a key."""
     return any(f"{key}.".startswith(f"{name}.") for name in RELOADABLE)
+
+
+def _reloaded(old: Any, new: Any, where: str = "") -> Any:
+    values = {}
+    for field in fields(old):
+        key, before, after = where + field.name, getattr(old, field.name), getattr(new, field.name)
+        if is_reloadable(key):
+            values[field.name] = after
+        elif is_dataclass(before):
+            values[field.name] = _reloaded(before, after, f"{key}.")
+    return replace(old, **values)
 
 
 def _different(old: Any, new: Any, where: str = "") -> Iterator[str]:

@@ -15,3 +15,7 @@ class InstallError(AsrError):
 
 class UnknownStreamError(AsrError):
     """The daemon has no stream of that name."""
+
+
+class NoStreamLeft(AsrError):
+    """The daemon can hear nothing any more."""

@@ -26,7 +26,7 @@ Detector = Callable[[Samples], float]
 
 
 @dataclass(frozen=True)
-class GateConfig:
+class GateRules:
     """When a gate opens and closes."""
 
     threshold: float = 0.5
@@ -47,8 +47,10 @@ class GateConfig:
 class Gate:
     """The gate of one stream. Time is the audio's, in seconds since `start`."""
 
-    def __init__(self, make_detector: Callable[[], Detector], config: GateConfig) -> None:
+    def __init__(self, make_detector: Callable[[], Detector], config: GateRules) -> None:
         self._make_detector, self._config = make_detector, config
+        self.held_open = False
+        """Whether all audio passes, be it speech or not: somebody presses a button to talk."""
         self.start(DETECTOR_RATE)
 
     def start(self, sample_rate: int) -> None:
@@ -77,7 +79,7 @@ class Gate:
             return
         self._kept.append(samples)
         self._forget(speech)
-        if speech is not None:
+        if speech is not None or self.held_open:
             self.is_open = True
             kept, self._kept = np.concatenate(self._kept), []
             yield self._kept_from / self._sample_rate, kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,11 @@ from typing import TYPE_CHECKING
 from .errors import UsageError
 
 if TYPE_CHECKING:
+    from asr.bundle import Bundle
+    from asr.decoding.base import Decoder
     from asr.streaming import Recognizer
+
+    from .config import RecognitionConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,24 +47,48 @@ def open_recognizer(
     Raises UsageError, BundleError, HotwordError, GrammarError or ConfigError.
     """
     from asr.bundle import load_bundle
-    from asr.decoding.commands import CommandDecoder
-    from asr.decoding.grammar import load_grammar
-    from asr.decoding.hotwords import read_hotwords
     from asr.locations import default_model_dir
     from asr.streaming import DEFAULT_CHUNK_SECONDS, Recognizer
 
     if not args.grammar and (args.names or args.threshold is not None):
         raise UsageError("--names and --threshold go with --grammar")
     bundle = load_bundle(args.model if args.model is not None else default_model_dir())
-    hotwords = read_hotwords(args.hotwords, bundle.vocabulary) if args.hotwords else ()
-    decoder = bundle.decoder(args.decoder, hotwords)
-    if args.grammar:
-        grammar = load_grammar(args.grammar, bundle.vocabulary, args.names)
-        config = bundle.manifest.search.commands
-        if args.threshold is not None:
-            config = replace(config, threshold=args.threshold)
-        decoder = CommandDecoder(grammar, bundle.vocabulary, decoder, config)
+    decoder = load_decoder(
+        bundle, args.decoder, args.hotwords, args.grammar, args.names, args.threshold
+    )
     return Recognizer(
         bundle.extractor, bundle.model, bundle.vocabulary, decoder,
         chunk_seconds=chunk_seconds or DEFAULT_CHUNK_SECONDS,
     )
+
+
+def load_decoder(
+    bundle: Bundle, name: str | None = None, hotwords: Path | None = None,
+    grammar: Sequence[Path] = (), names: Sequence[Path] = (), threshold: float | None = None,
+) -> Decoder:
+    """The search of a bundle by its name, with the hot words and commands of these files.
+
+    Raises HotwordError, GrammarError or ConfigError.
+    """
+    from asr.decoding.commands import CommandDecoder
+    from asr.decoding.grammar import load_grammar
+    from asr.decoding.hotwords import read_hotwords
+
+    phrases = read_hotwords(hotwords, bundle.vocabulary) if hotwords is not None else ()
+    decoder = bundle.decoder(name, phrases)
+    if grammar:
+        automaton = load_grammar(grammar, bundle.vocabulary, names)
+        config = bundle.manifest.search.commands
+        if threshold is not None:
+            config = replace(config, threshold=threshold)
+        decoder = CommandDecoder(automaton, bundle.vocabulary, decoder, config)
+    return decoder
+
+
+def configured_decoder(bundle: Bundle, config: RecognitionConfig) -> Decoder:
+    """The same, as the daemon's configuration wants it."""
+    return load_decoder(
+        bundle, config.decoder or None, Path(config.hotwords) if config.hotwords else None,
+        [Path(path) for path in config.grammar], [Path(path) for path in config.names],
+        config.threshold,
+    )  # fmt: skip

@@ -9,11 +9,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from asr.errors import AsrError
+from asr.streaming import Session
 
-from .batcher import Batcher
 from .events import Event
 from .sources.base import AudioSource, Inlet, Samples
 from .transcriber import StreamTranscriber
@@ -26,8 +26,16 @@ MakeTranscriber = Callable[[str, int], StreamTranscriber]
 """By the stream's name and its sample rate."""
 
 
+class Stepper(Protocol):
+    """Steps sessions, as `Batcher` does."""
+
+    async def step(self, session: Session) -> None:
+        """Advance a ready session by one chunk."""
+        ...
+
+
 async def run_stream(
-    source: AudioSource, transcriber: StreamTranscriber, batcher: Batcher, publish: Publish
+    source: AudioSource, transcriber: StreamTranscriber, batcher: Stepper, publish: Publish
 ) -> None:
     """Transcribe a source to its end; the last utterance is finished there."""
 
@@ -37,19 +45,25 @@ async def run_stream(
             for event in transcriber.events():
                 await publish(event)
 
+    async def finish() -> None:
+        transcriber.finish()
+        await drain()
+        for event in transcriber.last_events():
+            await publish(event)
+
     async for samples in source:
         transcriber.accept(samples)
         await drain()
-    transcriber.finish()
-    await drain()
-    for event in transcriber.last_events():
-        await publish(event)
+        if transcriber.flushing:
+            await finish()
+            transcriber.start_anew()
+    await finish()
 
 
 async def follow(
     inlet: Inlet,
     make_transcriber: MakeTranscriber,
-    batcher: Batcher,
+    batcher: Stepper,
     publish: Publish,
     stop: asyncio.Event,
     *,
@@ -82,7 +96,7 @@ async def follow(
 async def run_streams(
     inlets: Sequence[Inlet],
     make_transcriber: MakeTranscriber,
-    batcher: Batcher,
+    batcher: Stepper,
     publish: Publish,
     stop: asyncio.Event,
 ) -> bool:

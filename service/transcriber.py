@@ -9,7 +9,11 @@ Whoever drives it steps `session` (alone or in a batch) while that is ready and 
         publish(transcriber.events())
 
 and at the end calls `finish`, steps once more what became ready, and asks for
-`last_events`. Microphones, clients and files all take this path.
+`last_events`. The same is due where `flushing` asks for it after an `accept`, and then
+`start_anew`. Microphones, clients and files all take this path.
+
+`mute`, `unmute`, `talk`, `flush_utterance` and `configure` may be called at any time, also
+while the session is being stepped: they leave it alone until the next `accept`.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.decoding.base import Hypothesis, Word
+from asr.decoding.base import Decoder, Hypothesis, Word
 from asr.streaming import Recognizer
 
 from .endpointing import EndpointConfig, is_endpoint
@@ -42,17 +46,20 @@ class StreamTranscriber:
         partials: bool = True,
         rewrite: Rewrite | None = None,
         gate: Gate | None = None,
+        decoder: Decoder | None = None,
     ) -> None:
         """AudioFormatError for a rate or a count of channels that no session takes.
 
         Without `partials` only finals are told, which saves rendering text at each step.
         `rewrite` changes the words of finals, as `service.numbers` does. `gate` keeps silence
-        from the network; it belongs to this stream alone.
+        from the network; it belongs to this stream alone. `decoder` takes the place of the
+        recogniser's.
         """
-        self.session = recognizer.new_session(sample_rate, channels)
-        self._recognizer, self._channels = recognizer, channels
+        self.session = recognizer.new_session(sample_rate, channels, decoder=decoder)
+        self._recognizer, self._channels, self._decoder = recognizer, channels, decoder
         self._sample_rate = sample_rate
         self._origin = self._offset = 0.0
+        self._heard = 0  # samples since the origin
         self._gate = gate
         if gate is not None:
             gate.start(sample_rate)
@@ -61,9 +68,17 @@ class StreamTranscriber:
         self._vocabulary, self._unit = recognizer.vocabulary, recognizer.frame_seconds
         self._utterance = 0
         self._shown = ""
+        self._muted = self._talking = self._outdated = False
+        self.flushing = False
+        """Whether the utterance is to be finished before more audio comes."""
 
     def accept(self, samples: NDArray[np.float32]) -> None:
         """Take float samples shaped (count,) or (count, channels); see `Session.accept`."""
+        if self._outdated and not self._muted:
+            self.start_anew()
+        self._heard += len(samples)
+        if self._muted:
+            return
         if self._gate is None:
             self.session.accept(samples)
             return
@@ -78,32 +93,70 @@ class StreamTranscriber:
 
     def resume(self, sample_rate: int, at: float) -> None:
         """Go on behind an interruption, with fresh acoustics, `at` seconds into the stream."""
-        self._sample_rate, self._origin = sample_rate, at
+        self._sample_rate, self._origin, self._heard = sample_rate, at, 0
+        self._outdated, self.flushing, self._shown = self._muted, False, ""
         if self._gate is not None:
             self._gate.start(sample_rate)
         self._fresh_session(at)
 
+    def start_anew(self) -> None:
+        """Go on with fresh acoustics and without a break; what was not finished is dropped."""
+        self.resume(self._sample_rate, self._origin + self._heard / self._sample_rate)
+
+    def flush_utterance(self) -> None:
+        """Ask for the end of the utterance without waiting for silence."""
+        closed = self._gate is not None and not self._gate.is_open
+        self.flushing = not (self._outdated or closed)
+
+    def mute(self) -> None:
+        """Throw audio away, also what has not been finished; nothing is told meanwhile."""
+        self._muted = self._outdated = True
+        self.flushing = False
+
+    def unmute(self) -> None:
+        """Hear again, with fresh acoustics."""
+        self._muted = False
+
+    def talk(self, on: bool) -> None:
+        """Push-to-talk: `on`, all is speech and no silence ends it; then it is finished at once."""
+        if self._talking and not on:
+            self.flush_utterance()
+        self._talking = on
+        if self._gate is not None:
+            self._gate.held_open = on
+
+    def configure(self, endpoint: EndpointConfig, decoder: Decoder) -> None:
+        """Other rules from now on, another search from the next utterance on."""
+        self._endpoint = endpoint
+        self._decoder = self.session.decoder = decoder
+
     def events(self) -> list[Event]:
         """What is due after one step of the session."""
+        if self._outdated:
+            return []
         best = self.session.hypothesis()
         silence = self._detected_silence()
         if self._ends(best, silence):
             events = self._close()
-            if self._gate is not None and silence >= self._endpoint.silence_after_speech:
+            noisy = silence >= self._endpoint.silence_after_speech
+            if self._gate is not None and noisy and not self._talking:
                 # what the network went on to hear was noise, and would be one word after another
                 self._gate.close()
                 self._fresh_session(self._offset)
             return events
-        if self._gate is not None and not best.tokens and not self.session.ready:
+        rests = not (best.tokens or self.session.ready or self._talking)
+        if self._gate is not None and rests:
             self._gate.close_if_silent()
         return self._partial() if self._partials else []
 
     def last_events(self) -> list[Event]:
         """What is due once the session has finished: the utterance that was still open."""
-        return self._close()
+        return [] if self._outdated else self._close()
 
     def _fresh_session(self, offset: float) -> None:
-        self.session = self._recognizer.new_session(self._sample_rate, self._channels)
+        self.session = self._recognizer.new_session(
+            self._sample_rate, self._channels, decoder=self._decoder
+        )
         self._offset = offset
 
     def _detected_silence(self) -> float:
@@ -115,6 +168,8 @@ class StreamTranscriber:
 
     def _ends(self, best: Hypothesis, detected_silence: float) -> bool:
         last = best.tokens[-1] if best.tokens else None
+        if self._talking and last is not None:
+            return best.length * self._unit >= self._endpoint.hard_limit
         return is_endpoint(
             self._endpoint,
             utterance=best.length * self._unit,

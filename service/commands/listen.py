@@ -82,7 +82,7 @@ async def _listen(
     args: argparse.Namespace, inlet: Inlet, recognizer: Recognizer, rewrite: Rewrite | None
 ) -> bool:
     from service.batcher import Batcher
-    from service.gate import Gate, GateConfig, silero_detector
+    from service.gate import Gate, GateRules, silero_detector
     from service.publishers.base import Fanout
     from service.publishers.broadcast import Broadcast
     from service.publishers.stdout import JsonPublisher, TextPublisher
@@ -93,7 +93,7 @@ async def _listen(
 
     def make_transcriber(name: str, sample_rate: int) -> StreamTranscriber:
         began[name] = time.time()
-        gate = None if args.no_gate else Gate(silero_detector, GateConfig())
+        gate = None if args.no_gate else Gate(silero_detector, GateRules())
         return StreamTranscriber(name, recognizer, sample_rate, rewrite=rewrite, gate=gate)
 
     publishers: list[Publisher] = [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,3 +49,21 @@ class Inlet(Protocol):
     def open(self) -> AbstractAsyncContextManager[AudioSource]:
         """The next source, as soon as there is one."""
         ...
+
+
+@runtime_checkable
+class Lossy(Protocol):
+    """A source that drops audio which nobody takes in time."""
+
+    @property
+    def dropped_seconds(self) -> float:
+        """How much that has been since it was opened."""
+        ...
+
+
+@runtime_checkable
+class Waiting(Protocol):
+    """An inlet that waits for its source and can say why."""
+
+    on_waiting: Callable[[str], None]
+    """Called with the reason, in words, whenever the waiting begins."""

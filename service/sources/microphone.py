@@ -143,6 +143,7 @@ class Microphone:
         self._port_audio = port_audio or PortAudio()
         self._unplugged_seconds, self._sleep = unplugged_seconds, sleep
         self._opened_before = False
+        self.on_waiting: Callable[[str], None] = lambda reason: None
 
     @property
     def name(self) -> str:
@@ -175,6 +176,7 @@ class Microphone:
             except NoInput as error:
                 if attempt == 0:
                     log.warning("%s: %s; waiting for it", self._name, error)
+                    self.on_waiting(str(error))
             except asyncio.CancelledError:
                 await asyncio.wait([opening])
                 if opening.exception() is None:
@@ -196,6 +198,8 @@ class MicrophoneSource:
         self.name, self.sample_rate, self.device = name, PREFERRED_RATE, ""
         self.overflows = 0
         """Times that audio was lost, here or in the driver."""
+        self.dropped_seconds = 0.0
+        """What was lost; the driver does not tell how much, a block is assumed."""
         self._port_audio, self._unplugged_seconds = port_audio, unplugged_seconds
         self._blocks: deque[Samples] = deque(maxlen=round(QUEUE_SECONDS / BLOCK_SECONDS))
         self._loop = asyncio.get_running_loop()
@@ -252,6 +256,7 @@ class MicrophoneSource:
         # in PortAudio's thread: its buffer is used again, and waiting here would lose audio
         if status.input_overflow or len(self._blocks) == self._blocks.maxlen:
             self.overflows += 1
+            self.dropped_seconds += frames / self.sample_rate
         self._blocks.append(samples.copy())
         self._wake()
 

@@ -24,7 +24,7 @@ from service.config import (
     read_token,
     socket_path,
 )
-from service.config_changes import RELOADABLE, changes
+from service.config_changes import RELOADABLE, changes, reloaded
 from service.config_file import default_file, field_comments, read_config
 
 
@@ -225,6 +225,9 @@ def test_changes_are_told_apart_by_what_they_need(folder: Path) -> None:
         "restart, kept as it was: recognition.threads, outputs.tcp.port, microphones"
     )
     assert str(changes(new, new)) == "nothing changed"
+    after = reloaded(DaemonConfig(), new)
+    assert changes(DaemonConfig(), after).reload == found.reload
+    assert changes(after, new).restart == found.restart
 
 
 def test_what_can_be_reloaded_exists() -> None:

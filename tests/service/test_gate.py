@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from asr.errors import ConfigError
 from asr.streaming import Recognizer
-from service.events import Event
-from service.gate import Gate, GateConfig, silero_detector
+from service.config import GateConfig
+from service.events import Event, Final
+from service.gate import Gate, GateRules, silero_detector
 from service.transcriber import StreamTranscriber
 
 Speech = Callable[..., NDArray[np.float32]]
@@ -30,7 +31,7 @@ class Run:
         self, recognizer: Recognizer, detector: Any = loud, rate: int = 16_000, **options: Any
     ) -> None:
         self.recognizer, self.rate = recognizer, rate
-        self.gate = Gate(lambda: detector, GateConfig())
+        self.gate = Gate(lambda: detector, GateRules())
         self.transcriber = StreamTranscriber(
             "x", recognizer, rate, gate=self.gate, partials=False, **options
         )
@@ -126,9 +127,52 @@ def test_an_interruption_closes_the_gate_and_times_go_on(
     assert second[0].start == pytest.approx(104.1, abs=0.06)
 
 
+def test_a_pressed_button_opens_the_gate_with_its_pre_roll(
+    recognizer: Recognizer, speech: Speech
+) -> None:
+    run = Run(recognizer, detector=lambda piece: 0.0)
+    run.hear(speech("a"))
+    assert run.steps == 0
+    run.transcriber.talk(True)
+    assert run.hear(speech("b.c")) == []
+    run.transcriber.talk(False)
+    assert run.transcriber.flushing
+    final = run.end()[-1]
+    assert isinstance(final, Final)
+    assert (final.text, final.start) == ("a b c", pytest.approx(0.1, abs=0.06))
+    run.transcriber.start_anew()
+    assert run.hear(speech("d")) == []
+    assert not run.gate.is_open
+
+
+def test_a_muted_stream_does_not_even_reach_the_gate(
+    recognizer: Recognizer, speech: Speech
+) -> None:
+    run = Run(recognizer)
+    run.transcriber.mute()
+    assert run.hear(speech("ab.")) == []
+    assert not run.gate.is_open
+    run.transcriber.unmute()
+    (final,) = run.hear(speech("c."))
+    assert isinstance(final, Final)
+    assert (final.text, final.start) == ("c", pytest.approx(2.2, abs=0.06))
+
+
+def test_a_silent_gate_has_nothing_to_flush(recognizer: Recognizer, speech: Speech) -> None:
+    run = Run(recognizer)
+    run.hear(silence(1))
+    run.transcriber.flush_utterance()
+    assert not run.transcriber.flushing
+
+
+def test_the_configured_gate_keeps_what_it_opened_for() -> None:
+    rules = GateConfig(pre_roll=0.0, close_after=7.0).rules()
+    assert (rules.pre_roll, rules.close_after) == (0.032, 7.0)
+
+
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="pre_roll"):
-        replace(GateConfig(), pre_roll=0.0)
+        replace(GateRules(), pre_roll=0.0)
 
 
 def test_silero_tells_silence_and_noise_from_nothing() -> None:

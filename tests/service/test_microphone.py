@@ -137,6 +137,7 @@ def test_a_busy_recogniser_loses_the_oldest_audio_and_it_is_counted() -> None:
             blocks = aiter(source)
             assert (await anext(blocks))[0] == pytest.approx(0.011)
             assert source.overflows == 11
+            assert source.dropped_seconds == pytest.approx(11 * 0.05)
 
     run(main)
 
