@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from asr.errors import ConfigError
 from asr.vocabulary import Vocabulary
 
-from .base import Decoder
+from .base import Decoder, TimingConfig
 from .beam import BeamConfig, BeamDecoder, Scorer
 from .commands import CommandConfig
 from .confidence import ConfidenceConfig
@@ -30,6 +30,8 @@ class SearchConfig:
     commands: CommandConfig = field(default_factory=CommandConfig)
     confidence: ConfidenceConfig | None = None
     """Fitted for the bundle's best decoder."""
+    timing: TimingConfig = field(default_factory=TimingConfig)
+    """Measured with the bundle's best decoder."""
 
 
 def make_decoder(
