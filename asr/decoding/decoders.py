@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from asr.errors import ConfigError
 from asr.vocabulary import Vocabulary
@@ -54,7 +54,17 @@ def make_decoder(
         return GreedyDecoder()
     scorers: list[Scorer] = []
     if name == "lm":
-        scorers.append(WordScorer(language_model(), vocabulary, config.words))
+        words = WordScorer(language_model(), vocabulary, config.words)
+        scorers.append(words)
+        hotwords = [as_known(hotword, words, vocabulary) for hotword in hotwords]
     if hotwords:
         scorers.append(HotwordScorer(hotwords, vocabulary))
     return BeamDecoder(config.beam, scorers, config.confidence)
+
+
+def as_known(hotword: Hotword, words: WordScorer, vocabulary: Vocabulary) -> Hotword:
+    """A phrase to prefer with what its unknown words cost given back: who names it knows it."""
+    if hotword.boost <= 0:
+        return hotword
+    price = words.price_of_unknown(hotword.text, vocabulary)
+    return replace(hotword, boost=hotword.boost + price / len(vocabulary.encode(hotword.text)))

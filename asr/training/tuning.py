@@ -24,12 +24,14 @@ from asr.metrics import ErrorCounts, correct_words, matching_words, word_errors
 from asr.streaming import READINGS, Recognizer
 
 GRID: dict[str, tuple[float, ...]] = {
-    "lm_weight": (0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.6),
+    "lm_weight": (0.3, 0.45, 0.6, 0.8, 1.0, 1.3),
     "word_bonus": (-1.0, 0.0, 0.7, 1.4, 2.2, 3.0),
     "unknown_penalty": (0.0, 1.5, 3.0, 5.0, 8.0),
     "spelling_penalty": (0.3, 0.7, 1.2, 2.0, 3.0),
 }
 """What is tried of each setting of `WordConfig`."""
+WORD_COST = 5.0
+"""About what a language model takes off a likely word, in nats."""
 ROUNDS = 2
 NEWTON_STEPS = 30
 RIDGE = 1e-3
@@ -120,10 +122,10 @@ def tune_words(
     bundle: Bundle, groups: Sequence[Sequence[Heard]],
     on_trial: Callable[[SearchConfig, float], object] = lambda *_: None,
 ) -> SearchConfig:
-    """The settings of the words, by a coordinate search over `GRID`.
+    """The settings of the words, by a coordinate search over `GRID` from the current ones.
 
-    From the current value each setting climbs the grid up and down as long as that helps;
-    together they go round until nothing changes, `ROUNDS` times at most.
+    Each setting is tried alone, and the language model's weight with a bonus that makes up for
+    what it takes off a word; round by round until nothing changes, `ROUNDS` times at most.
     """
     scorer = WordScorer(bundle.language_model(), bundle.vocabulary)
     config = bundle.manifest.search
@@ -140,15 +142,14 @@ def tune_words(
     for _ in range(ROUNDS):
         before = words
         for name, values in GRID.items():
-            now = getattr(words, name)
-            lower = [value for value in reversed(values) if value < now]
-            higher = [value for value in values if value > now]
-            for direction in (lower, higher):
-                for value in direction:
-                    trial = replace(words, **{name: value})
-                    if rate(trial) >= rate(words):
-                        break
-                    words = trial
+            trials = [replace(words, **{name: value}) for value in values]
+            words = min((words, *trials), key=rate)
+        trials = [
+            replace(words, lm_weight=weight, word_bonus=round(
+                words.word_bonus + WORD_COST * (weight - words.lm_weight), 2))
+            for weight in GRID["lm_weight"]
+        ]  # fmt: skip
+        words = min((words, *trials), key=rate)
         if words == before:
             break
     return replace(config, words=words)
