@@ -171,7 +171,7 @@ def load_recognizer(
     phrases = read_hotwords(hotwords, bundle.vocabulary) if hotwords is not None else ()
     return Recognizer(
         bundle.extractor, bundle.model, bundle.vocabulary, bundle.decoder(decoder, phrases),
-        chunk_seconds=chunk_seconds,
+        chunk_seconds=chunk_seconds, timing=bundle.manifest.search.timing,
     )
 
 

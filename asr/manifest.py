@@ -25,6 +25,29 @@ class Recording:
     """All other keys of the manifest's line."""
 
 
+@dataclass(frozen=True)
+class SpokenWord:
+    """A word as an aligner found it, in seconds from the recording's start."""
+
+    text: str
+    start: float
+    end: float
+
+
+def spoken_words(recording: Recording) -> tuple[SpokenWord, ...]:
+    """What `words` (`[word, start, end]` each) tells of a recording; nothing without it.
+
+    Raises ManifestError naming the recording.
+    """
+    found = []
+    for item in recording.extra.get("words") or ():
+        if not (isinstance(item, list) and len(item) == 3 and isinstance(item[0], str)
+                and all(isinstance(time, int | float) for time in item[1:])):  # fmt: skip
+            raise ManifestError(f"{recording.id}: expected [word, start, end], got {item!r}")
+        found.append(SpokenWord(item[0], float(item[1]), float(item[2])))
+    return tuple(found)
+
+
 def read_manifest(path: Path) -> list[Recording]:
     """All recordings of a manifest.
 

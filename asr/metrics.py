@@ -58,6 +58,18 @@ def correct_words(reference: str, hypothesis: str) -> list[bool]:
     return right
 
 
+def matching_words(
+    reference: Sequence[str], hypothesis: Sequence[str]
+) -> list[tuple[int, int]]:
+    """Places of the words that a shortest alignment finds right, in both."""
+    found: list[tuple[int, int]] = []
+    for block in Levenshtein.opcodes(reference, hypothesis):
+        if block.tag == "equal":
+            found += zip(range(block.src_start, block.src_end),
+                         range(block.dest_start, block.dest_end), strict=True)
+    return found
+
+
 @dataclass(frozen=True)
 class ReliabilityCell:
     """Words whose confidences lie in one interval."""

@@ -19,7 +19,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .decoding.base import Decoder, Hypothesis, Word, stable_words, text_of, words_of
+from .decoding.base import (
+    Decoder,
+    Hypothesis,
+    TimingConfig,
+    Word,
+    stable_words,
+    text_of,
+    words_of,
+)
 from .decoding.confidence import with_confidences, word_shares
 from .errors import AudioFormatError, ConfigError, SessionClosed
 from .features import FeatureExtractor
@@ -57,6 +65,8 @@ class Transcript:
     """Whether it is a sentence of the grammar in force; None where there is none."""
     interpretation: Interpretation | None = None
     """What such a sentence asks for."""
+    distance: float | None = None
+    """How unlike the grammar's nearest sentence it is."""
 
     @property
     def text(self) -> str:
@@ -75,6 +85,7 @@ class Recognizer:
         decoder: Decoder,
         *,
         chunk_seconds: float = DEFAULT_CHUNK_SECONDS,
+        timing: TimingConfig | None = None,
     ) -> None:
         if len(vocabulary) != model.config.vocab_size:
             raise ConfigError(
@@ -82,7 +93,7 @@ class Recognizer:
                 f"{model.config.vocab_size}"
             )
         self.extractor, self.model = extractor.eval(), model.eval()
-        self.vocabulary, self.decoder = vocabulary, decoder
+        self.vocabulary, self.decoder, self.timing = vocabulary, decoder, timing
         step_seconds = extractor.config.frame_seconds * model.config.step_frames
         self.chunk_frames = max(1, round(chunk_seconds / step_seconds)) * model.config.step_frames
 
@@ -168,6 +179,14 @@ class Session:
         """Whether `finish` was called and everything has been stepped."""
         return self._frames_due is not None and not self.ready
 
+    @property
+    def seconds_taken(self) -> float:
+        """Audio from the stream's start that the steps so far have waited for."""
+        config = self._recognizer.extractor.config
+        frames = self.chunks_taken * self._recognizer.chunk_frames
+        samples = (frames - 1) * config.hop_length + config.n_fft if frames else 0
+        return samples / config.sample_rate
+
     def accept(self, samples: NDArray[np.float32]) -> None:
         """Take float samples in [-1, 1] shaped (count,) or (count, channels), any count.
 
@@ -203,13 +222,14 @@ class Session:
         """The same as words with times. Pure."""
         unit, start = self._recognizer.frame_seconds, self.utterance_start
         best, vocabulary = self.hypothesis(final), self._recognizer.vocabulary
-        words = words_of(best, vocabulary, unit, start * unit)
+        words = words_of(best, vocabulary, unit, start * unit, self._recognizer.timing)
         if final and words and self._confidence is not None:
             shares = word_shares(self._search.n_best(READINGS, final), vocabulary)
             words = with_confidences(words, shares, self._confidence)
         stable = len(words) if final else stable_words(best, vocabulary)
         return Transcript(
-            words, start * unit, self.frame * unit, stable, best.understood, best.interpretation
+            words, start * unit, self.frame * unit, stable, best.understood, best.interpretation,
+            best.distance,
         )
 
     def start_utterance(self) -> None:

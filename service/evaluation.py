@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 
-from asr.manifest import Recording
+from asr.manifest import Recording, spoken_words
 from asr.metrics import ErrorCounts, character_errors, correct_words, word_errors
 from asr.streaming import Recognizer
 
-from .events import Final
+from .events import Event, Final
 from .offline import FileSource, SourceResult, transcribe_sources
+from .timing import WordTimes, time_words
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class Evaluation:
     characters: ErrorCounts
     commands: CommandScores
     """Meaningless without a grammar."""
+    times: WordTimes
+    """Of recordings whose `words` tell when each was said."""
     cpu_seconds: float
     """Processor time of the whole process, reading and resampling included."""
     scored: tuple[Scored, ...]
@@ -122,7 +125,16 @@ def evaluate(
     seconds = 0.0
     began = time.process_time()
     sources = [FileSource(recording.audio) for recording in recordings]
-    results = transcribe_sources(recognizer, sources, streams=streams)
+    told: dict[str, list[tuple[Event, float]]] = {}
+    times = WordTimes()
+
+    def hear(event: Event, audio_seconds: float) -> None:
+        told.setdefault(event.stream, []).append((event, audio_seconds))
+
+    timed = any(spoken_words(recording) for recording in recordings)
+    results = transcribe_sources(
+        recognizer, sources, streams=streams, on_heard=hear if timed else None
+    )
     for recording, result in zip(recordings, results, strict=True):
         if on_result is not None:
             on_result(result)
@@ -131,6 +143,7 @@ def evaluate(
             continue
         seconds += result.seconds
         commands += score_command(recording, result.finals)
+        times += time_words(spoken_words(recording), told.pop(result.name, []))
         if recording.text is not None:
             errors = word_errors(recording.text, result.text)
             words += errors
@@ -143,6 +156,7 @@ def evaluate(
         words=words,
         characters=characters,
         commands=commands,
+        times=times,
         cpu_seconds=time.process_time() - began,
         scored=tuple(scored),
         failures=tuple(failures),

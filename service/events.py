@@ -48,6 +48,8 @@ class Final:
     """Whether it is a command of the grammar in force; None where there is none."""
     interpretation: Interpretation | None = None
     """Intent and slots of a command."""
+    distance: float | None = None
+    """How unlike the nearest command it is, in nats a token; infinite where there is none."""
 
     @property
     def text(self) -> str:

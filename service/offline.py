@@ -100,15 +100,17 @@ def transcribe_sources(
     endpoint: EndpointConfig | None = None,
     on_event: Callable[[Event], None] | None = None,
     on_progress: Callable[[float], None] | None = None,
+    on_heard: Callable[[Event, float], None] | None = None,
     rewrite: Rewrite | None = None,
 ) -> Iterator[SourceResult]:
     """Transcribe all sources, `streams` at a time; one result each, in the sources' order.
 
     `on_event` gets partials and finals as they arise, the streams interleaved.
     `on_progress` gets the number of sources done, the open ones counted by the share that
-    has been read. `rewrite` changes the words of finals. A source that fails harms no other:
-    its result holds the error. Errors of the model itself are raised. Closing the iterator
-    closes what is open.
+    has been read. `on_heard` gets the events with the seconds of audio that a live stream
+    would have waited for, from its start, to tell each of them. `rewrite` changes the words of
+    finals. A source that fails harms no other: its result holds the error. Errors of the model
+    itself are raised. Closing the iterator closes what is open.
     """
     waiting = deque(enumerate(sources))
     open_streams: dict[int, _OpenStream] = {}
@@ -119,7 +121,9 @@ def transcribe_sources(
         while yielded < len(sources):
             while waiting and len(open_streams) < streams:
                 index, source = waiting.popleft()
-                open_streams[index] = _OpenStream(source, recognizer, endpoint, on_event, rewrite)
+                open_streams[index] = _OpenStream(
+                    source, recognizer, endpoint, on_event, on_heard, rewrite
+                )
             for stream in open_streams.values():
                 stream.read_until_ready()
             ready = [stream for stream in open_streams.values() if stream.ready]
@@ -146,9 +150,10 @@ class _OpenStream:
         recognizer: Recognizer,
         endpoint: EndpointConfig | None,
         on_event: Callable[[Event], None] | None,
+        on_heard: Callable[[Event, float], None] | None,
         rewrite: Rewrite | None,
     ) -> None:
-        self._name, self._on_event = source.name, on_event
+        self._name, self._on_event, self._on_heard = source.name, on_event, on_heard
         self._finals: list[Final] = []
         self._error: AsrError | OSError | None = None
         self._samples = 0
@@ -163,7 +168,7 @@ class _OpenStream:
                 self._reader.sample_rate,
                 self._reader.channels,
                 endpoint=endpoint,
-                partials=on_event is not None,
+                partials=on_event is not None or on_heard is not None,
                 rewrite=rewrite,
             )
         except (AsrError, OSError) as error:
@@ -217,3 +222,5 @@ class _OpenStream:
                 self._finals.append(event)
             if self._on_event is not None:
                 self._on_event(event)
+            if self._on_heard is not None and self.transcriber is not None:
+                self._on_heard(event, self.transcriber.session.seconds_taken)

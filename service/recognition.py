@@ -59,6 +59,7 @@ def open_recognizer(
     return Recognizer(
         bundle.extractor, bundle.model, bundle.vocabulary, decoder,
         chunk_seconds=chunk_seconds or DEFAULT_CHUNK_SECONDS,
+        timing=bundle.manifest.search.timing,
     )
 
 

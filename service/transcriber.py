@@ -199,7 +199,7 @@ class StreamTranscriber:
                 words = self._rewrite(words)
             events = [
                 Final(self._stream, self._utterance, words, transcript.understood,
-                      transcript.interpretation)
+                      transcript.interpretation, transcript.distance)
             ]
             self._utterance += 1
         elif self._shown:  # the search took back what had been shown

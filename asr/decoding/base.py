@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
@@ -35,6 +35,8 @@ class Hypothesis:
     """Tokens at the start that no later audio can change."""
     understood: bool | None = None
     """Whether it is a sentence of the grammar in force; None where there is none."""
+    distance: float | None = None
+    """How unlike the grammar's nearest sentence it is; infinite where there is none."""
     interpretation: Interpretation | None = None
     """What such a sentence asks for, once it has ended."""
     accepting: bool = False
@@ -51,6 +53,14 @@ class Word:
     start: float
     end: float
     confidence: float
+
+
+@dataclass(frozen=True)
+class TimingConfig:
+    """How far the network's word times are off: seconds to add; measured by `asrd tune`."""
+
+    start: float = 0.0
+    end: float = 0.0
 
 
 class DecoderStream(Protocol):
@@ -88,12 +98,13 @@ class Decoder(Protocol):
 
 
 def words_of(
-    hypothesis: Hypothesis, vocabulary: Vocabulary, frame_seconds: float, offset: float = 0.0
+    hypothesis: Hypothesis, vocabulary: Vocabulary, frame_seconds: float, offset: float = 0.0,
+    timing: TimingConfig | None = None,
 ) -> tuple[Word, ...]:
     """The words of a hypothesis with times (`offset` added) and confidences.
 
-    A word lasts from the frame of its first token to the end of the frame of its last. Its
-    confidence is the geometric mean of its tokens' probabilities.
+    A word lasts from the frame of its first token to the end of the frame of its last, both
+    corrected by `timing`. Its confidence is the geometric mean of its tokens' probabilities.
     """
     words: list[Word] = []
     current: list[int] = []  # positions of the word's tokens in the hypothesis
@@ -114,7 +125,24 @@ def words_of(
             current.append(i)
     if current:
         close()
+    if timing is not None and words:
+        heard = offset + max(hypothesis.length, hypothesis.frames[-1] + 1) * frame_seconds
+        return _corrected(words, timing, frame_seconds, offset, heard)
     return tuple(words)
+
+
+def _corrected(
+    words: Sequence[Word], timing: TimingConfig, shortest: float, floor: float, ceiling: float
+) -> tuple[Word, ...]:
+    """Words with their times moved, but in order, apart and between `floor` and `ceiling`."""
+    found: list[Word] = []
+    before = floor
+    for i, word in enumerate(words):
+        start = min(max(before, word.start + timing.start), word.end - shortest)
+        following = words[i + 1].start + min(0.0, timing.start) if i + 1 < len(words) else ceiling
+        before = max(start + shortest, min(word.end + timing.end, following))
+        found.append(replace(word, start=start, end=before))
+    return tuple(found)
 
 
 def stable_words(hypothesis: Hypothesis, vocabulary: Vocabulary) -> int:

@@ -6,12 +6,14 @@ import itertools
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.errors import ConfigError
-from asr.vocabulary import Vocabulary
+from asr.vocabulary import BLANK_ID, Vocabulary
 
+from .alignment import align
 from .base import Decoder, DecoderStream, Hypothesis
 from .beam import BeamConfig, BeamDecoder, BeamStream
 from .grammar import Grammar
@@ -61,18 +63,24 @@ class GrammarScorer:
 class CommandConfig:
     """When a command counts as understood; tuned for a bundle."""
 
-    threshold: float = 0.8
-    """Most that the grammar's sentence may score below the free reading, in nats a token."""
+    threshold: float = 1.5
+    """Most that the grammar's sentence may be below the likeliest text, in nats a token."""
     beam: BeamConfig = field(
         default_factory=lambda: BeamConfig(
-            beam=24, top_k=16, token_threshold=12.0, blank_skip=0.999
+            beam=96, top_k=32, token_threshold=20.0, beam_threshold=25.0, blank_skip=0.999
         )
     )
-    """Wide in tokens: what a grammar allows next is often not what sounds likeliest."""
+    """Wide: what a grammar allows next is often not what sounds likeliest."""
+    stretch: int = 16
+    """Output frames of the stretch that counts as much as the whole: two or three syllables."""
+    stretch_tokens: float = 12.0
+    """Tokens that it is taken to hold, so that stretch and whole are of one scale."""
 
     def __post_init__(self) -> None:
         if not self.threshold >= 0:  # nor not a number
             raise ConfigError(f"threshold must not be negative, got {self.threshold}")
+        if not (self.stretch > 0 and self.stretch_tokens > 0):
+            raise ConfigError("stretch and stretch_tokens must be above 0")
 
 
 class CommandDecoder:
@@ -94,7 +102,7 @@ class CommandDecoder:
         """State of one utterance."""
         return CommandStream(
             self, self._search.new_stream(last_token), self.free.new_stream(last_token),
-            GreedyDecoder().new_stream(last_token),
+            GreedyDecoder().new_stream(last_token), BLANK_ID if last_token is None else last_token,
         )
 
 
@@ -103,9 +111,11 @@ class CommandStream:
 
     def __init__(
         self, decoder: CommandDecoder, within: BeamStream, free: DecoderStream,
-        path: GreedyStream,
+        path: GreedyStream, last_token: int,
     ) -> None:
         self._decoder, self._within, self._free, self._path = decoder, within, free, path
+        self._handed = last_token
+        self._heard: list[Tensor] = []
 
     @property
     def last_token(self) -> int:
@@ -117,17 +127,39 @@ class CommandStream:
         self._within.advance(log_probs)
         self._free.advance(log_probs)
         self._path.advance(log_probs)
+        self._heard.append(log_probs.detach().cpu())
 
     def distance(self, final: bool = False) -> float:
         """How far the grammar's best is below the best path of all, in nats a token.
 
         This log-likelihood ratio against an unrestricted path is the usual measure of
         out-of-grammar speech (Rose and Paul 1990); infinite where the grammar has no reading.
+        At the end it is the mean of the whole and of its worst stretch: a foreign word is hardly
+        nearer for standing in a long sentence.
         """
-        within, path = self._within.hypothesis(final), self._path.hypothesis()
+        return self._distance(self._within.hypothesis(final), final)
+
+    def _distance(self, within: Hypothesis, final: bool) -> float:
+        path = self._path.hypothesis()
         if final and not self._ends(within)[0]:
             return float("inf")
-        return max(0.0, path.score - within.score) / max(1, len(path.tokens), len(within.tokens))
+        tokens = max(1, len(path.tokens), len(within.tokens))
+        whole = max(0.0, path.score - within.score) / tokens
+        return (whole + self._worst_stretch(within)) / 2 if final else whole
+
+    def _worst_stretch(self, within: Hypothesis) -> float:
+        """The same for the stretch of frames where the two are furthest apart."""
+        if not self._heard:
+            return 0.0
+        config = self._decoder.config
+        log_probs = torch.cat(self._heard).double().numpy()
+        within_path = align(log_probs, within.tokens, self._handed)
+        if not np.isfinite(within_path).all():
+            return float("inf")
+        missed = log_probs.max(1) - within_path  # (frames,)
+        upto = np.concatenate(([0.0], missed.cumsum()))
+        width = min(config.stretch, len(missed))
+        return float((upto[width:] - upto[:-width]).max()) / config.stretch_tokens
 
     def hypothesis(self, final: bool = False) -> Hypothesis:
         """The command, or the free reading where it is too far from any.
@@ -136,14 +168,15 @@ class CommandStream:
         may yet give way to the other, nothing is stable before.
         """
         within = self._within.hypothesis(final)
-        understood = bool(within.tokens) and self.distance(final) <= self._decoder.config.threshold
-        if not understood:
+        distance = self._distance(within, final) if within.tokens else float("inf")
+        if not distance <= self._decoder.config.threshold or distance == float("inf"):
             free = self._free.hypothesis(final)
-            return replace(free, understood=False, stable=len(free.tokens) if final else 0)
+            stable = len(free.tokens) if final else 0
+            return replace(free, understood=False, distance=distance, stable=stable)
         accepting, continues = self._ends(within)
         text = self._decoder.vocabulary.decode(within.tokens)
         return replace(
-            within, understood=True,
+            within, understood=True, distance=distance,
             interpretation=self._decoder.grammar.interpret(text) if final else None,
             accepting=accepting, continues=continues,
             stable=len(within.tokens) if final else 0,

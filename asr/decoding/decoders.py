@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from asr.errors import ConfigError
 from asr.vocabulary import Vocabulary
 
-from .base import Decoder
+from .base import Decoder, TimingConfig
 from .beam import BeamConfig, BeamDecoder, Scorer
 from .commands import CommandConfig
 from .confidence import ConfidenceConfig
@@ -30,6 +30,8 @@ class SearchConfig:
     commands: CommandConfig = field(default_factory=CommandConfig)
     confidence: ConfidenceConfig | None = None
     """Fitted for the bundle's best decoder."""
+    timing: TimingConfig = field(default_factory=TimingConfig)
+    """Measured with the bundle's best decoder."""
 
 
 def make_decoder(
@@ -52,7 +54,17 @@ def make_decoder(
         return GreedyDecoder()
     scorers: list[Scorer] = []
     if name == "lm":
-        scorers.append(WordScorer(language_model(), vocabulary, config.words))
+        words = WordScorer(language_model(), vocabulary, config.words)
+        scorers.append(words)
+        hotwords = [as_known(hotword, words, vocabulary) for hotword in hotwords]
     if hotwords:
         scorers.append(HotwordScorer(hotwords, vocabulary))
     return BeamDecoder(config.beam, scorers, config.confidence)
+
+
+def as_known(hotword: Hotword, words: WordScorer, vocabulary: Vocabulary) -> Hotword:
+    """A phrase to prefer with what its unknown words cost given back: who names it knows it."""
+    if hotword.boost <= 0:
+        return hotword
+    price = words.price_of_unknown(hotword.text, vocabulary)
+    return replace(hotword, boost=hotword.boost + price / len(vocabulary.encode(hotword.text)))

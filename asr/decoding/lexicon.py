@@ -140,6 +140,14 @@ class WordScorer:
         other.config = config
         return other
 
+    def price_of_unknown(self, text: str, vocabulary: Vocabulary) -> float:
+        """What the words of a text that the lexicon does not hold are taken off in all."""
+        config = self.config
+        return sum(
+            config.unknown_penalty + config.spelling_penalty * len(vocabulary.encode(word))
+            for word in text.split() if self.model.word_ids.get(word, 0) <= 2
+        )
+
     def start(self) -> Ints:
         """Before the first word of a sentence."""
         return np.array([START, self.model.begin], np.int32)

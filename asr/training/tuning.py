@@ -14,21 +14,30 @@ from torch import Tensor
 
 from asr.audio import open_audio
 from asr.bundle import Bundle
-from asr.decoding.base import Hypothesis, words_of
+from asr.decoding.base import Hypothesis, TimingConfig, words_of
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.confidence import ConfidenceConfig, log_odds, word_shares
 from asr.decoding.decoders import SearchConfig
-from asr.decoding.lexicon import WordScorer
-from asr.manifest import Recording
-from asr.metrics import ErrorCounts, correct_words, word_errors
+from asr.decoding.lexicon import WordConfig, WordScorer
+from asr.manifest import Recording, SpokenWord, spoken_words
+from asr.metrics import ErrorCounts, correct_words, matching_words, word_errors
 from asr.streaming import READINGS, Recognizer
 
-LM_WEIGHTS = (0.3, 0.45, 0.6, 0.8)
-WORD_BONUSES = (0.0, 0.7, 1.4, 2.2)
-SPELLING_PENALTIES = (0.3, 1.2, 2.0, 3.0)
+GRID: dict[str, tuple[float, ...]] = {
+    "lm_weight": (0.3, 0.45, 0.6, 0.8, 1.0, 1.3),
+    "word_bonus": (-1.0, 0.0, 0.7, 1.4, 2.2, 3.0),
+    "unknown_penalty": (0.0, 1.5, 3.0, 5.0, 8.0),
+    "spelling_penalty": (0.3, 0.7, 1.2, 2.0, 3.0),
+}
+"""What is tried of each setting of `WordConfig`."""
+WORD_COST = 5.0
+"""About what a language model takes off a likely word, in nats."""
+ROUNDS = 2
 NEWTON_STEPS = 30
 RIDGE = 1e-3
 CHUNK_FRAMES = 4
+CHUNK_SECONDS = 0.64
+"""Nobody waits: larger steps cost half."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,8 @@ class Heard:
     text: str
     log_probs: Tensor
     """(frames, vocab), those of `Recognizer`."""
+    words: tuple[SpokenWord, ...] = ()
+    """With times, where the manifest tells them."""
 
 
 class _Listener:
@@ -68,7 +79,9 @@ def listen(bundle: Bundle, recordings: Sequence[Recording]) -> Iterator[Heard]:
         if recording.text is None:
             continue
         kept = _Listener()
-        recognizer = Recognizer(bundle.extractor, bundle.model, bundle.vocabulary, kept)
+        recognizer = Recognizer(
+            bundle.extractor, bundle.model, bundle.vocabulary, kept, chunk_seconds=CHUNK_SECONDS
+        )
         with open_audio(recording.audio) as reader:
             session = recognizer.new_session(reader.sample_rate, reader.channels)
             for block in reader.blocks:
@@ -79,7 +92,7 @@ def listen(bundle: Bundle, recordings: Sequence[Recording]) -> Iterator[Heard]:
         while session.ready:
             recognizer.step([session])
         rows = kept.rows or [torch.zeros(0, len(bundle.vocabulary))]
-        yield Heard(recording.text, torch.cat(rows))
+        yield Heard(recording.text, torch.cat(rows), spoken_words(recording))
 
 
 def search(decoder: BeamDecoder, heard: Heard) -> list[Hypothesis]:
@@ -109,24 +122,37 @@ def tune_words(
     bundle: Bundle, groups: Sequence[Sequence[Heard]],
     on_trial: Callable[[SearchConfig, float], object] = lambda *_: None,
 ) -> SearchConfig:
-    """The price of unknown words, then language-model weight and word bonus, by grid search."""
+    """The settings of the words, by a coordinate search over `GRID` from the current ones.
+
+    Each setting is tried alone, and the language model's weight with a bonus that makes up for
+    what it takes off a word; round by round until nothing changes, `ROUNDS` times at most.
+    """
     scorer = WordScorer(bundle.language_model(), bundle.vocabulary)
-    best, config = math.inf, bundle.manifest.search
+    config = bundle.manifest.search
+    known: dict[WordConfig, float] = {}
 
-    def attempt(candidate: SearchConfig) -> None:
-        nonlocal best, config
-        rate = word_error_rate(bundle, scorer, candidate, groups)
-        on_trial(candidate, rate)
-        if rate < best:
-            best, config = rate, candidate
+    def rate(words: WordConfig) -> float:
+        if words not in known:
+            candidate = replace(config, words=words)
+            known[words] = word_error_rate(bundle, scorer, candidate, groups)
+            on_trial(candidate, known[words])
+        return known[words]
 
-    attempt(config)
-    for penalty in SPELLING_PENALTIES:
-        attempt(replace(config, words=replace(config.words, spelling_penalty=penalty)))
-    for weight, bonus in itertools.product(LM_WEIGHTS, WORD_BONUSES):
-        words = replace(config.words, lm_weight=weight, word_bonus=bonus)
-        attempt(replace(config, words=words))
-    return config
+    words = config.words
+    for _ in range(ROUNDS):
+        before = words
+        for name, values in GRID.items():
+            trials = [replace(words, **{name: value}) for value in values]
+            words = min((words, *trials), key=rate)
+        trials = [
+            replace(words, lm_weight=weight, word_bonus=round(
+                words.word_bonus + WORD_COST * (weight - words.lm_weight), 2))
+            for weight in GRID["lm_weight"]
+        ]  # fmt: skip
+        words = min((words, *trials), key=rate)
+        if words == before:
+            break
+    return replace(config, words=words)
 
 
 def fit_confidence(
@@ -147,6 +173,26 @@ def fit_confidence(
             for word, share in zip(words, shares, strict=True)
         ]
     return ConfidenceConfig(*map(float, logistic_regression(np.array(rows), np.array(right))))
+
+
+def fit_timing(
+    bundle: Bundle, config: SearchConfig, groups: Sequence[Sequence[Heard]]
+) -> TimingConfig | None:
+    """The medians by which the times of words that were heard right are off; None without any."""
+    unit = bundle.extractor.config.frame_seconds * bundle.model.config.subsampling
+    scorer = WordScorer(bundle.language_model(), bundle.vocabulary, config.words)
+    decoder = BeamDecoder(config.beam, [scorer])
+    starts, ends = [], []
+    for heard in itertools.chain.from_iterable(groups):
+        if not heard.words:
+            continue
+        words = words_of(search(decoder, heard)[0], bundle.vocabulary, unit)
+        for said, found in matching_words([w.text for w in heard.words], [w.text for w in words]):
+            starts.append(heard.words[said].start - words[found].start)
+            ends.append(heard.words[said].end - words[found].end)
+    if not starts:
+        return None
+    return TimingConfig(round(float(np.median(starts)), 3), round(float(np.median(ends)), 3))
 
 
 def logistic_regression(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--threads", type=positive_int, default=1, metavar="N", help="CPU threads (1)")
     add("--reliability", type=Path, metavar="PNG",
         help="draw how confidences relate to right words; needs matplotlib")  # fmt: skip
+    add("--rejection", action="store_true",
+        help="instead: false accepts and false rejects of the --grammar by threshold")  # fmt: skip
+    add("--outside", action="append", default=[], type=Path, metavar="MANIFEST",
+        help="recordings that are no command, for --rejection; may be repeated")  # fmt: skip
     add("--json", action="store_true", help="one JSON object a manifest")
 
 
@@ -45,7 +50,13 @@ def run(args: argparse.Namespace) -> int:
     from asr.metrics import calibration_error
     from service.evaluation import evaluate
 
+    if args.rejection and not args.grammar:
+        raise UsageError("--rejection needs --grammar")
+    if args.outside and not args.rejection:
+        raise UsageError("--outside goes with --rejection")
     manifests = [(path, read_manifest(path)) for path in args.manifests]
+    if args.rejection:
+        return show_rejection(args)
     recognizer = open_recognizer(args)
     failed = False
     judged: dict[str, tuple[list[float], list[bool]]] = {}
@@ -69,6 +80,35 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def show_rejection(args: argparse.Namespace) -> int:
+    """Print the errors of rejection at several thresholds, all manifests taken together."""
+    import torch
+
+    from asr.decoding.commands import CommandDecoder
+    from asr.manifest import read_manifest
+    from service import rejection
+
+    torch.set_num_threads(args.threads)
+    recognizer = open_recognizer(args)
+    verdicts = [
+        verdict
+        for paths, inside in ((args.manifests, True), (args.outside, False))
+        for path in paths
+        for verdict in rejection.judge(recognizer, read_manifest(path), inside=inside)
+    ]
+    assert isinstance(recognizer.decoder, CommandDecoder)
+    threshold = recognizer.decoder.config.threshold
+    if args.json:
+        rows = [asdict(row) for row in rejection.table(verdicts, threshold)]
+        print(json.dumps({"threshold": threshold, "inside": sum(v.inside for v in verdicts),
+                          "right": sum(v.right for v in verdicts),
+                          "outside": sum(not v.inside for v in verdicts), "table": rows}))
+    else:
+        print(", ".join(path.stem for path in (*args.manifests, *args.outside)))
+        print(rejection.as_text(verdicts, threshold))
+    return 0
+
+
 def draw_reliability(judged: dict[str, tuple[list[float], list[bool]]], picture: Path) -> None:
     """A line a manifest: the share of right words over their confidence."""
     from asr.metrics import reliability
@@ -90,7 +130,7 @@ def draw_reliability(judged: dict[str, tuple[list[float], list[bool]]], picture:
 
 
 def as_json(path: Path, result: Evaluation, *, commands: bool) -> dict[str, Any]:
-    """The figures as published: rates are fractions, null where nothing was scored.
+    """The figures as published: rates are fractions, times seconds, null where nothing was scored.
 
     With `commands`, those of a grammar too: whole sentences right, all slots right, and
     recordings without a command that was understood.
@@ -110,11 +150,17 @@ def as_json(path: Path, result: Evaluation, *, commands: bool) -> dict[str, Any]
             "slot_accuracy": _share(scores.slots_right, scores.labelled),
             "rejected": _share(scores.rejected, result.utterances),
         }
+    if (times := result.times.figures()) is not None:
+        document["word_times"] = times
     return document
 
 
 def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
+
+
+def _bias(seconds: float) -> str:
+    return f", {1000 * abs(seconds):.0f} ms too {'late' if seconds > 0 else 'early'} on the median"
 
 
 def as_text(document: dict[str, Any], result: Evaluation) -> str:
@@ -135,6 +181,17 @@ def as_text(document: dict[str, Any], result: Evaluation) -> str:
     for key in ("sentence_accuracy", "slot_accuracy", "rejected", "calibration_error"):
         if document.get(key) is not None:
             lines.append(f"  {key.replace('_', ' ')} {document[key]:.2%}")
+    if times := document.get("word_times"):
+        lines.append(f"  times of {times['words']:.0f} words that were heard right:")
+        lines += [
+            f"    {name}: median {1000 * times[f'{key}_median']:.0f} ms, "
+            f"p95 {1000 * times[f'{key}_p95']:.0f} ms{bias}"
+            for name, key, bias in (
+                ("error of starts", "start_error", _bias(times["start_bias"])),
+                ("error of ends", "end_error", _bias(times["end_bias"])),
+                ("first shown behind the end", "first_shown", ""),
+            )
+        ]
     if result.rtf is not None:
         lines.append(f"  RTF {result.rtf:.4f} CPU seconds a second of audio")
     for scored in result.worst(WORST):

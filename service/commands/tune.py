@@ -5,8 +5,14 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from service.arguments import positive_int
+from service.errors import UsageError
+
+if TYPE_CHECKING:
+    from asr.bundle import Bundle
+    from asr.decoding.decoders import SearchConfig
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -15,15 +21,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "tune",
         help="fit a model's search settings to development sets",
         description="Find the weight of a model's language model by word error rate, fit the "
-        "confidences of its words, and write both into its manifest. Weights are not touched. "
-        "Report figures on other recordings than these.",
+        "confidences of its words and, where a manifest tells `words` with times, correct their "
+        "times. With --grammar: find the threshold that tells commands from other speech, on one "
+        "half of the recordings, and show its errors on the other. All is written into the "
+        "model's manifest; weights are not touched. Report figures on other recordings than these.",
     )
     add = parser.add_argument
     add("model", type=Path, metavar="DIR", help="model folder with a language model")
-    add("manifests", nargs="+", type=Path, metavar="MANIFEST")
+    add("manifests", nargs="*", type=Path, metavar="MANIFEST")
     add("--limit", type=positive_int, default=150, metavar="N",
         help="recordings of each manifest, spread over it (150)")  # fmt: skip
-    add("--keep-words", action="store_true", help="fit the confidences alone")
+    add("--keep-words", action="store_true", help="fit the confidences and times alone")
+    add("--grammar", nargs="+", action="append", default=[], type=Path, metavar="FILE",
+        help="a grammar and manifests of its commands (GRAMMAR MANIFEST...); lines with "
+        "'in_grammar': false are none; may be repeated")  # fmt: skip
+    add("--outside", nargs="+", action="extend", default=[], type=Path, metavar="MANIFEST",
+        help="recordings that are no command of any --grammar")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,12 +44,32 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from asr.bundle import load_bundle, write_search
-    from asr.decoding.decoders import SearchConfig
+
+    if not args.manifests and not args.grammar:
+        raise UsageError("nothing to tune on: name manifests, or --grammar with some")
+    if any(len(group) < 2 for group in args.grammar):
+        raise UsageError("--grammar needs a grammar and at least one manifest behind it")
+    if args.outside and not args.grammar:
+        raise UsageError("--outside goes with --grammar")
+    torch.set_num_threads(1)
+    bundle = load_bundle(args.model)
+    config = bundle.manifest.search
+    if args.manifests:
+        config = tune_words(args, bundle)
+        write_search(args.model, config)
+        print(f"written: {config.words} {config.confidence} {config.timing}")
+    if args.grammar:
+        config = tune_rejection(args, bundle, config)
+        write_search(args.model, config)
+        print(f"written: threshold {config.commands.threshold}")
+    return 0
+
+
+def tune_words(args: argparse.Namespace, bundle: Bundle) -> SearchConfig:
+    """Weights, confidences and times by free speech."""
     from asr.manifest import read_manifest
     from asr.training import tuning
 
-    torch.set_num_threads(1)
-    bundle = load_bundle(args.model)
     bundle.language_model()  # before the long work: there must be one
     groups = []
     for manifest in args.manifests:
@@ -48,12 +81,47 @@ def run(args: argparse.Namespace) -> int:
     def show(config: SearchConfig, rate: float) -> None:
         w = config.words
         print(f"WER {rate:.2%} lm_weight {w.lm_weight} word_bonus {w.word_bonus} "
-              f"spelling_penalty {w.spelling_penalty}", flush=True)  # fmt: skip
+              f"unknown_penalty {w.unknown_penalty} spelling_penalty {w.spelling_penalty}",
+              flush=True)  # fmt: skip
 
     config = bundle.manifest.search
     if not args.keep_words:
         config = tuning.tune_words(bundle, groups, show)
     confidence = tuning.fit_confidence(bundle, config, groups)
-    write_search(args.model, replace(config, confidence=confidence))
-    print(f"written: {config.words} {confidence}")
-    return 0
+    timing = tuning.fit_timing(bundle, config, groups) or config.timing
+    return replace(config, confidence=confidence, timing=timing)
+
+
+def tune_rejection(
+    args: argparse.Namespace, bundle: Bundle, config: SearchConfig
+) -> SearchConfig:
+    """The threshold of commands by recordings inside and outside of grammars."""
+    from asr.decoding.commands import CommandDecoder
+    from asr.decoding.grammar import load_grammar
+    from asr.decoding.greedy import GreedyDecoder
+    from asr.manifest import read_manifest
+    from asr.streaming import Recognizer
+    from service import rejection
+
+    groups = []
+    for grammar, *manifests in args.grammar:
+        decoder = CommandDecoder(
+            load_grammar([grammar], bundle.vocabulary), bundle.vocabulary, GreedyDecoder(),
+            config.commands,
+        )
+        recognizer = Recognizer(bundle.extractor, bundle.model, bundle.vocabulary, decoder)
+        groups.append(rejection.halves(
+            verdict
+            for paths, inside in ((manifests, True), (args.outside, False))
+            for path in paths
+            for verdict in rejection.judge(recognizer, read_manifest(path), inside=inside)
+        ))
+    threshold = rejection.calibrate([half for half, _ in groups])
+    if threshold is None:
+        raise UsageError(
+            "each grammar needs recordings of commands that are heard right, and others outside"
+        )
+    for (grammar, *_), (_, rest) in zip(args.grammar, groups, strict=True):
+        print(f"{grammar}, the half that took no part:")
+        print(rejection.as_text(rest, threshold), flush=True)
+    return replace(config, commands=replace(config.commands, threshold=threshold))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from asr.errors import ManifestError
-from asr.manifest import Recording, read_manifest
+from asr.manifest import Recording, SpokenWord, read_manifest, spoken_words
 
 
 def write(folder: Path, *lines: str) -> Path:
@@ -83,3 +83,19 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ManifestError, match=r"binary\.jsonl: is not UTF-8"):
         read_manifest(tmp_path / "binary.jsonl")
+
+
+def test_aligned_words_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "list.jsonl"
+    path.write_text('{"audio": "a.wav", "words": [["so", 0, 0.5]]}\n{"audio": "b.wav"}\n')
+    aligned, plain = read_manifest(path)
+    assert spoken_words(aligned) == (SpokenWord("so", 0.0, 0.5),)
+    assert spoken_words(plain) == ()
+
+
+@pytest.mark.parametrize("words", ['[["so", 0]]', '[["so", 0, "x"]]', '["so"]', "[[1, 2, 3]]"])
+def test_a_word_without_times_is_named(tmp_path: Path, words: str) -> None:
+    path = tmp_path / "list.jsonl"
+    path.write_text(f'{{"audio": "a.wav", "id": "seven", "words": {words}}}\n')
+    with pytest.raises(ManifestError, match=r"seven: expected \[word, start, end\]"):
+        spoken_words(read_manifest(path)[0])

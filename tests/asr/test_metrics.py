@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.metrics import ErrorCounts, character_errors, count_errors, word_errors
+from asr.metrics import (
+    ErrorCounts,
+    character_errors,
+    count_errors,
+    matching_words,
+    word_errors,
+)
 
 WORDS = st.lists(st.sampled_from(["a", "b", "ab"]), max_size=8)
 
@@ -52,3 +58,14 @@ def test_the_rate_may_pass_one_and_needs_a_reference() -> None:
     assert word_errors("", "").rate is None
     assert word_errors("", "a") == ErrorCounts(0, 0, 0, 1)
     assert word_errors("", "a").rate is None
+
+
+@given(WORDS, WORDS)
+def test_matching_words_are_those_that_no_edit_touches(
+    reference: list[str], hypothesis: list[str]
+) -> None:
+    pairs = matching_words(reference, hypothesis)
+    counts = count_errors(reference, hypothesis)
+    assert len(pairs) == len(reference) - counts.substitutions - counts.deletions
+    assert all(reference[i] == hypothesis[j] for i, j in pairs)
+    assert pairs == sorted(pairs)

@@ -12,10 +12,10 @@ import sys
 
 from asr.locations import MODEL_VARIABLE
 
-from . import commands, decoders, transcribe
+from . import commands, decoders, hotwords, transcribe
 from .measuring import Summary, corpus
 
-PARTS = ("transcribe", "decoders", "commands")
+PARTS = ("transcribe", "decoders", "commands", "hotwords")
 
 
 def main() -> int:
@@ -50,6 +50,8 @@ def run(part: str, utterances: int) -> Summary:
         return {}
     if part == "decoders":
         return decoders.run(where, utterances)
+    if part == "hotwords":
+        return hotwords.run(where, utterances)
     return commands.run(where, utterances)
 
 

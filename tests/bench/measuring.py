@@ -17,7 +17,7 @@ from torch import Tensor
 
 from asr.bundle import Bundle
 from asr.decoding.base import Decoder, Hypothesis
-from asr.manifest import read_manifest
+from asr.manifest import Recording, read_manifest
 from asr.streaming import Recognizer
 
 Summary = dict[str, float | bool | None]
@@ -42,6 +42,7 @@ class Heard:
 class _Recorder:
     """A decoder that keeps what it is given."""
 
+    confidence = None
     last_token = 0
 
     def __init__(self) -> None:
@@ -56,6 +57,9 @@ class _Recorder:
     def hypothesis(self, final: bool = False) -> Hypothesis:
         return Hypothesis()
 
+    def n_best(self, count: int, final: bool = False) -> list[Hypothesis]:
+        return [Hypothesis()]
+
 
 def manifest(corpus: Path, name: str) -> Path:
     """The path of a corpus' list of recordings."""
@@ -65,8 +69,13 @@ def manifest(corpus: Path, name: str) -> Path:
 def hear(bundle: Bundle, recordings: Path, count: int) -> list[Heard]:
     """Log-probs of `count` recordings, evenly taken from the list, streamed like live audio."""
     everything = [r for r in read_manifest(recordings) if r.text]
+    return listen(bundle, everything[:: max(1, len(everything) // count)][:count])
+
+
+def listen(bundle: Bundle, recordings: Sequence[Recording]) -> list[Heard]:
+    """Log-probs of recordings, streamed like live audio."""
     heard = []
-    for recording in everything[:: max(1, len(everything) // count)][:count]:
+    for recording in recordings:
         recorder = _Recorder()
         recognizer = Recognizer(bundle.extractor, bundle.model, bundle.vocabulary, recorder)
         samples, rate = soundfile.read(recording.audio, dtype="float32")

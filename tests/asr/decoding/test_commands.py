@@ -82,12 +82,35 @@ def test_other_speech_is_rejected_and_shown_as_it_sounds(home: Grammar, text: st
 def test_the_threshold_works_both_ways(home: Grammar) -> None:
     near = spoken("cancel timers", blur=0.6)
     distance = stream_of(home, near).distance(final=True)
-    assert distance == pytest.approx(np.log(0.6 / 0.4), rel=0.2)
+    letters = CommandConfig().stretch / 2 / CommandConfig().stretch_tokens
+    assert distance == pytest.approx(np.log(0.6 / 0.4) * (1 + letters) / 2, rel=0.2)
     strict, lenient = (heard(home, near, distance + step) for step in (-1e-6, 1e-6))
     assert (text_of(strict), strict.understood) == ("b'mbdk shldqr", False)
     assert (text_of(lenient), lenient.understood) == ("cancel timers", True)
     with pytest.raises(ConfigError, match=r"threshold must not be negative, got -0\.1"):
         CommandConfig(threshold=-0.1)
+
+
+def test_a_foreign_word_counts_behind_a_long_command_as_behind_a_short_one(home: Grammar) -> None:
+    """The mean over all letters alone would hardly notice it."""
+    texts = ("cancel timer", "set the bed light brightness to forty two percent")
+    plain = [stream_of(home, spoken(text, blur=0.2)) for text in texts]
+    longer = [stream_of(home, spoken(f"{text} honestly", blur=0.2)) for text in texts]
+    for stream in plain:
+        assert stream.hypothesis(final=True).understood
+    for stream in longer:
+        assert stream.hypothesis(final=True).understood is False
+    short, long = (stream.distance(final=True) for stream in longer)
+    assert long > 0.6 * short
+
+
+def test_the_distance_is_told_and_infinite_without_a_sentence(home: Grammar) -> None:
+    stream = stream_of(home, spoken("cancel timers", blur=0.6))
+    assert stream.hypothesis(final=True).distance == stream.distance(final=True) > 0
+    half = heard(home, spoken("turn on the bed "), threshold=float("inf"))
+    assert (half.understood, half.distance) == (False, float("inf"))
+    everything = heard(home, spoken("cancel timer ok"), threshold=float("inf"))
+    assert (text_of(everything), everything.understood) == ("cancel timer", True)
 
 
 def test_half_a_sentence_is_none_whatever_the_threshold(home: Grammar) -> None:

@@ -9,9 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr.decoding.decoders import SearchConfig, as_known, make_decoder
 from asr.decoding.hotwords import Hotword, HotwordScorer, read_hotwords
+from asr.decoding.lexicon import WordConfig, WordScorer
+from asr.decoding.lm.corpus import corpus_of
+from asr.decoding.lm.estimate import estimate
+from asr.decoding.lm.language_model import LanguageModel
 from asr.errors import HotwordError
 from asr.vocabulary import BLANK, Vocabulary
+
+from .conftest import spoken
 
 LETTERS = Vocabulary.letters()
 PIECES = Vocabulary([BLANK, "▁a", "▁b", "a", "b", "▁ab"])
@@ -95,6 +102,29 @@ def test_word_pieces_are_matched_from_the_start_of_a_word() -> None:
     assert total(scorer, [5]) == pytest.approx(1.5)
     assert total(scorer, [5, 3]) == 0.0  # aba
     assert total(scorer, [1, 5]) == pytest.approx(1.5)
+
+
+def test_a_word_that_nobody_wrote_before_is_heard_as_soon_as_it_is_hot() -> None:
+    model = LanguageModel.from_ngrams(estimate(corpus_of(["call anna now", "call me now"] * 5), 2))
+    config = SearchConfig(words=WordConfig(unknown_penalty=9.0, spelling_penalty=2.0))
+    log_probs = spoken("call anoa now", blur=0.45)
+    heard = {}
+    for hot in ((), (Hotword("anoa"), Hotword("mexx"))):
+        stream = make_decoder("lm", LETTERS, config, lambda: model, hot).new_stream()
+        stream.advance(log_probs)
+        heard[len(hot)] = LETTERS.decode(stream.hypothesis(final=True).tokens)
+    assert heard == {0: "call anna now", 2: "call anoa now"}
+
+
+def test_the_price_of_unknown_words_is_given_back_to_what_is_preferred_only() -> None:
+    model = LanguageModel.from_ngrams(estimate(corpus_of(["call anna now"] * 3), 2))
+    config = WordConfig(unknown_penalty=4.0, spelling_penalty=0.5)
+    words = WordScorer(model, LETTERS, config)
+    assert as_known(Hotword("anna", 1.0), words, LETTERS) == Hotword("anna", 1.0)
+    assert as_known(Hotword("bert", -1.0), words, LETTERS) == Hotword("bert", -1.0)
+    assert as_known(Hotword("bert", 1.0), words, LETTERS).boost == pytest.approx(1.0 + 6.0 / 4)
+    mixed = as_known(Hotword("call bert", 1.0), words, LETTERS)
+    assert 9 * (mixed.boost - 1.0) == pytest.approx(6.0)
 
 
 def test_a_file_of_hotwords_is_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,28 @@ import torch
 
 from asr.bundle import MANIFEST, load_bundle, save_bundle
 from asr.decoding.decoders import SearchConfig
+from asr.decoding.lexicon import WordConfig
 from asr.decoding.lm.build import BuildConfig, Part, build
 from asr.errors import BundleError
-from asr.manifest import read_manifest
-from asr.training.tuning import listen, logistic_regression
+from asr.manifest import Recording, SpokenWord, read_manifest
+from asr.streaming import Recognizer
+from asr.training.tuning import (
+    GRID,
+    Heard,
+    fit_timing,
+    listen,
+    logistic_regression,
+    tune_words,
+)
+from service import rejection
 from service.cli import main
+from service.rejection import Verdict
+from tests.asr.decoding.conftest import spoken
 from tests.equivalence import babbler
 
 from .conftest import TEXTS
+
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -86,3 +101,89 @@ def test_the_regression_finds_the_probabilities_behind_the_data() -> None:
 def test_separable_data_gives_finite_weights() -> None:
     rows = np.array([[1.0, -1.0], [1.0, 1.0]])
     assert np.isfinite(logistic_regression(rows, np.array([False, True]))).all()
+
+
+@pytest.fixture
+def heard() -> list[Heard]:
+    """The texts as a network might hear them that takes letters for their neighbours."""
+    return [Heard(text, spoken(text, blur=0.45).float()) for text in TEXTS]
+
+
+def test_tuning_ends_no_worse_than_it_began_and_tries_nothing_twice(
+    bundle: Path, heard: list[Heard]
+) -> None:
+    loaded = load_bundle(bundle)
+    tried: list[tuple[WordConfig, float]] = []
+    found = tune_words(loaded, [heard], lambda config, rate: tried.append((config.words, rate)))
+    rates = dict(tried)
+    assert len(rates) == len(tried)
+    assert tried[0][0] == loaded.manifest.search.words
+    assert rates[found.words] == min(rates.values())
+    assert {name for name in GRID if len({getattr(w, name) for w, _ in tried}) > 1} == GRID.keys()
+
+
+def test_times_are_corrected_by_the_median_of_what_they_are_off(
+    bundle: Path, heard: list[Heard]
+) -> None:
+    loaded = load_bundle(bundle)
+    assert fit_timing(loaded, loaded.manifest.search, [heard]) is None
+    unit = loaded.extractor.config.frame_seconds * loaded.model.config.subsampling
+    late = []
+    for one in heard:
+        clear = spoken(one.text).float()
+        words, at = [], 0  # a letter each second frame, so is a space
+        for word in one.text.split():
+            last = at + 2 * len(word) - 2
+            words.append(SpokenWord(word, at * unit - 0.2, (last + 1) * unit - 0.1))
+            at = last + 4
+        late.append(Heard(one.text, clear, tuple(words)))
+    timing = fit_timing(loaded, loaded.manifest.search, [late])
+    assert timing is not None
+    assert (timing.start, timing.end) == pytest.approx((-0.2, -0.1), abs=unit)
+
+
+def test_a_threshold_is_calibrated_and_written(
+    bundle: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def verdicts(
+        recognizer: Recognizer, recordings: Sequence[Recording], *, inside: bool
+    ) -> Iterator[Verdict]:
+        # babble is never heard right
+        for i in range(40):
+            yield Verdict(f"{inside}{i}", inside, inside, 0.7 if inside else 2.7)
+
+    monkeypatch.setattr(rejection, "judge", verdicts)
+    grammar = bundle / "stop.yaml"
+    grammar.write_text("intents: {Stop: {data: [{sentences: [stop]}]}}\n")
+    options = ["--grammar", str(grammar), str(manifest), "--outside", str(manifest)]
+    assert main(["tune", str(bundle), *options]) == 0
+    out = capsys.readouterr().out
+    assert "the half that took no part" in out
+    assert load_bundle(bundle).manifest.search.commands.threshold == pytest.approx(1.7)
+    assert load_bundle(bundle).manifest.search.words == SearchConfig().words
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ([], "nothing to tune on"),
+        (["--grammar", "home.yaml"], "--grammar needs a grammar and at least one manifest"),
+        (["x.jsonl", "--outside", "x.jsonl"], "--outside goes with --grammar"),
+    ],
+)
+def test_what_cannot_be_tuned_on_is_told(
+    bundle: Path, capsys: Capture, options: list[str], reason: str
+) -> None:
+    assert main(["tune", str(bundle), *options]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_a_grammar_that_nothing_is_heard_of_right_is_refused(
+    bundle: Path, manifest: Path, capsys: Capture
+) -> None:
+    grammar = bundle / "stop.yaml"
+    grammar.write_text("intents: {Stop: {data: [{sentences: [stop]}]}}\n")
+    assert main(["tune", str(bundle), "--grammar", str(grammar), str(manifest)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "needs recordings of commands that are heard right" in err
