@@ -192,6 +192,27 @@ class TcpConfig:
 
 
 @dataclass(frozen=True)
+class CommandConfig:
+    """A program that is started for each final."""
+
+    run: tuple[str, ...] = _list(["notify-send", "asrd"])
+    """Program and arguments, no shell; empty: off. Its input is the final as a line of JSON."""
+    only: Literal["all", "understood"] = "all"
+    """all finals, or only those that are understood: commands of a grammar."""
+    timeout: float = 10.0
+    """Seconds until it is killed."""
+    concurrency: int = 4
+    """How many run at once; behind them 64 finals wait, then the oldest is dropped."""
+
+    def __post_init__(self) -> None:
+        _check(not self.run or bool(self.run[0]), "run", "must begin with a program", self.run)
+        _check(0 < self.timeout <= 3600, "timeout", "must be above 0 and at most 3600",
+               self.timeout)  # fmt: skip
+        _check(1 <= self.concurrency <= 32, "concurrency", "must be from 1 to 32",
+               self.concurrency)  # fmt: skip
+
+
+@dataclass(frozen=True)
 class OutputsConfig:
     """Who gets the transcripts."""
 
@@ -201,6 +222,7 @@ class OutputsConfig:
     """Path of the unix socket that sends JSON lines to subscribers. auto: the one that systemd
     passes in, else asrd.sock in the runtime folder. off: none."""
     tcp: TcpConfig = field(default_factory=TcpConfig)
+    command: CommandConfig = field(default_factory=CommandConfig)
 
     def __post_init__(self) -> None:
         _check(bool(self.socket), "socket", "must be a path, 'auto' or 'off'", self.socket)
@@ -252,6 +274,11 @@ class DaemonConfig:
             names.add(microphone.name)
         if self.wake.phrases and not self.recognition.grammar:
             raise ConfigError("a wake phrase needs recognition.grammar", "wake.phrases")
+        command = self.outputs.command
+        if command.run and command.only == "understood" and not self.recognition.grammar:
+            raise ConfigError(
+                "without recognition.grammar nothing is understood", "outputs.command.only"
+            )
 
 
 def is_loopback(host: str) -> bool:

@@ -86,6 +86,9 @@ def _place(table: dict[str, Any], folder: Path) -> None:
             ]
         elif value not in _NO_PATHS:
             place[name] = _absolute(value, folder, kind, f"{section}.{name}")
+    argv = _section(table, "outputs.command").get("run")
+    if argv and "/" in argv[0]:  # else it is looked for in PATH
+        argv[0] = _absolute(argv[0], folder, "file", "outputs.command.run")
 
 
 def _absolute(value: str, folder: Path, kind: str, key: str) -> str:

@@ -29,6 +29,7 @@ from asr.streaming import Recognizer
 from .endpointing import EndpointConfig, is_endpoint
 from .events import Event, Final, Partial
 from .gate import Gate
+from .history import AudioHistory
 from .numbers import Rewrite
 
 
@@ -47,13 +48,14 @@ class StreamTranscriber:
         rewrite: Rewrite | None = None,
         gate: Gate | None = None,
         decoder: Decoder | None = None,
+        history: AudioHistory | None = None,
     ) -> None:
         """AudioFormatError for a rate or a count of channels that no session takes.
 
         Without `partials` only finals are told, which saves rendering text at each step.
         `rewrite` changes the words of finals, as `service.numbers` does. `gate` keeps silence
-        from the network; it belongs to this stream alone. `decoder` takes the place of the
-        recogniser's.
+        from the network, `history` keeps the audio of finals; both belong to this stream alone.
+        `decoder` takes the place of the recogniser's.
         """
         self.session = recognizer.new_session(sample_rate, channels, decoder=decoder)
         self._recognizer, self._channels, self._decoder = recognizer, channels, decoder
@@ -63,6 +65,9 @@ class StreamTranscriber:
         self._gate = gate
         if gate is not None:
             gate.start(sample_rate)
+        self._history = history
+        if history is not None:
+            history.start(sample_rate, 0.0)
         self._stream, self._partials, self._rewrite = stream, partials, rewrite
         self._endpoint = endpoint or EndpointConfig()
         self._vocabulary, self._unit = recognizer.vocabulary, recognizer.frame_seconds
@@ -81,11 +86,13 @@ class StreamTranscriber:
             return
         if self._gate is None:
             self.session.accept(samples)
-            return
-        for begins, passed in self._gate.push(samples):
-            if begins is not None:
-                self._fresh_session(self._origin + begins)
-            self.session.accept(passed)
+        else:
+            for begins, passed in self._gate.push(samples):
+                if begins is not None:
+                    self._fresh_session(self._origin + begins)
+                self.session.accept(passed)
+        if self._history is not None:
+            self._history.push(samples)
 
     def finish(self) -> None:
         """No more audio: what look-ahead and chunking hold becomes ready."""
@@ -97,6 +104,8 @@ class StreamTranscriber:
         self._outdated, self.flushing, self._shown = self._muted, False, ""
         if self._gate is not None:
             self._gate.start(sample_rate)
+        if self._history is not None:
+            self._history.start(sample_rate, at)
         self._fresh_session(at)
 
     def start_anew(self) -> None:
@@ -197,10 +206,13 @@ class StreamTranscriber:
             words = self._timed(transcript.words)
             if self._rewrite is not None:
                 words = self._rewrite(words)
-            events = [
-                Final(self._stream, self._utterance, words, transcript.understood,
-                      transcript.interpretation, transcript.distance)
-            ]
+            final = Final(
+                self._stream, self._utterance, words, transcript.understood,
+                transcript.interpretation, transcript.distance,
+            )  # fmt: skip
+            if self._history is not None:
+                self._history.keep(final)
+            events = [final]
             self._utterance += 1
         elif self._shown:  # the search took back what had been shown
             events = self._partial()

@@ -51,7 +51,7 @@ class Fanout:
                 task.result()
             self.lost += not outbox.put(event, droppable=not hasattr(event, "words"))
 
-    async def aclose(self, seconds: float = 2.0) -> None:
+    async def aclose(self, seconds: float = 1.0) -> None:
         """Let all publish what waits, for so long at most, and close them."""
         for outbox in self._outboxes:
             outbox.close()
@@ -62,8 +62,7 @@ class Fanout:
                 task.cancel()
             results = await asyncio.gather(*self._tasks, return_exceptions=True)
             errors = [r for r in results if isinstance(r, Exception)]
-        for publisher in self._publishers:
-            await publisher.aclose()
+        await asyncio.gather(*(publisher.aclose() for publisher in self._publishers))
         if errors:
             raise errors[0]
 

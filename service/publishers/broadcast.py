@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import os
 import socket
 from collections.abc import Callable
-from ipaddress import ip_address
+from functools import partial
 from pathlib import Path
 
 from asr.errors import ConfigError
+from service.config import is_loopback
 from service.events import Event, Partial
 
 from .outbox import Outbox
 from .stdout import json_line
 
 MAX_SUBSCRIBERS = 1000
+MAX_TOKEN_LINE = 4096
+WRONG_TOKEN = b'{"error": "wrong token"}\n'
 
 
 class Broadcast:
@@ -28,11 +32,20 @@ class Broadcast:
         *,
         limit: int = 64,
         max_subscribers: int = MAX_SUBSCRIBERS,
+        max_unknown: int = 32,
+        token_seconds: float = 5.0,
     ) -> None:
-        """`limit` events wait for each subscriber. `began` as for `JsonPublisher`."""
+        """`limit` events wait for each subscriber. `began` as for `JsonPublisher`.
+
+        Of clients that have not sent their token yet, at most `max_unknown` are connected,
+        each for `token_seconds` at most; a further one takes the place of the oldest.
+        """
         self._began, self._limit, self._max = began, limit, max_subscribers
+        self._max_unknown, self._token_seconds = max_unknown, token_seconds
         self._servers: list[asyncio.Server] = []
         self._subscribers: dict[asyncio.Task[None], Outbox[bytes]] = {}
+        self._unknown: dict[asyncio.StreamWriter, None] = {}
+        self._connections: set[asyncio.Task[None]] = set()
         self._path: Path | None = None
 
     @property
@@ -40,29 +53,43 @@ class Broadcast:
         """How many are connected."""
         return len(self._subscribers)
 
+    @property
+    def waiting(self) -> int:
+        """Events that wait, for all of them together."""
+        return sum(map(len, self._subscribers.values()))
+
     async def listen_unix(self, path: Path) -> None:
         """Serve on a socket file of mode 0660; a stale one is replaced, one in use is not."""
         listener = _bound(path)
         self._path = path
-        self._servers.append(await asyncio.start_unix_server(self._serve, sock=listener))
+        self._servers.append(
+            await asyncio.start_unix_server(self._serve, sock=listener, backlog=self._max)
+        )
 
-    async def listen_socket(self, listener: socket.socket) -> None:
-        """Serve on a socket that listens already and stays its owner's: systemd's, say."""
-        # not start_unix_server: from Python 3.13 on that unlinks the path in the end
-        self._servers.append(await asyncio.start_server(self._serve, sock=listener))
-
-    async def listen_tcp(
-        self, port: int, host: str = "127.0.0.1", *, token: str | None = None
-    ) -> int:
-        """Serve on a loopback address: there is no authentication. Gives the port."""
-        if token is not None:
-            raise ConfigError("tokens of TCP subscribers are on their way")
-        if not ip_address(host).is_loopback:
-            raise ConfigError(f"{host} is no loopback address")
-        server = await asyncio.start_server(self._serve, host, port)
+    async def listen_tcp(self, port: int, host: str = "127.0.0.1", token: str = "") -> int:
+        """Serve on an address, beyond loopback to clients with the token only. Gives the port."""
+        if not token and not is_loopback(host):
+            raise ConfigError(f"{host} is no loopback address, which needs a token")
+        server = await asyncio.start_server(
+            partial(self._serve, token=token), host.strip("[]"), port,
+            limit=MAX_TOKEN_LINE, backlog=self._max,
+        )  # fmt: skip
         self._servers.append(server)
         found: int = server.sockets[0].getsockname()[1]
         return found
+
+    async def listen_socket(self, listener: socket.socket, token: str = "") -> None:
+        """Serve on a listening socket that the service manager owns: its path stays."""
+        if listener.family != socket.AF_UNIX and not token:
+            host = listener.getsockname()[0]
+            if not is_loopback(host):
+                raise ConfigError(f"{host} is no loopback address, which needs a token")
+        # not start_unix_server, which from Python 3.13 on removes the path
+        server = await asyncio.start_server(
+            partial(self._serve, token=token), sock=listener,
+            limit=MAX_TOKEN_LINE, backlog=self._max,
+        )  # fmt: skip
+        self._servers.append(server)
 
     async def publish(self, event: Event) -> None:
         """Never waits for anyone."""
@@ -75,6 +102,8 @@ class Broadcast:
         """Send what waits, for a second at most, and disconnect everyone."""
         for server in self._servers:
             server.close()
+        for writer in self._unknown:
+            writer.transport.abort()
         tasks = list(self._subscribers)
         for outbox in self._subscribers.values():
             outbox.close()
@@ -83,10 +112,22 @@ class Broadcast:
             for task in late:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=1.0)
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, token: str = ""
+    ) -> None:
+        connection = asyncio.current_task()
+        assert connection is not None
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+        if token and not await self._sent(token, reader, writer):
+            writer.write(WRONG_TOKEN)
+            writer.close()
+            return
         if len(self._subscribers) >= self._max:
             writer.transport.abort()
             return
@@ -101,6 +142,23 @@ class Broadcast:
         await asyncio.gather(sending, gone, return_exceptions=True)
         del self._subscribers[sending]
         writer.transport.abort()
+
+    async def _sent(
+        self, token: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        if len(self._unknown) >= self._max_unknown:
+            oldest = next(iter(self._unknown))
+            del self._unknown[oldest]
+            oldest.transport.abort()
+        self._unknown[writer] = None
+        line = b""
+        with contextlib.suppress(
+            TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
+        ):
+            async with asyncio.timeout(self._token_seconds):
+                line = await reader.readuntil()
+        self._unknown.pop(writer, None)
+        return hmac.compare_digest(line.rstrip(b"\r\n"), token.encode())
 
     async def _send(self, outbox: Outbox[bytes], writer: asyncio.StreamWriter) -> None:
         while (line := await outbox.get()) is not None:

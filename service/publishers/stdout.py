@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -9,6 +11,8 @@ from typing import TextIO
 
 from service.events import Event, Partial, event_document
 from service.formats import NOT_UNDERSTOOD, printable
+
+from .blocking import BlockingWriter
 
 _CLEAR_LINE = "\r\x1b[K"
 
@@ -19,6 +23,7 @@ class TextPublisher:
     def __init__(self, file: TextIO, *, names: bool = False) -> None:
         """With `names` each line begins with its stream's."""
         self._file, self._names, self._terminal = file, names, file.isatty()
+        self._writer = BlockingWriter(file)
 
     async def publish(self, event: Event) -> None:
         if isinstance(event, Partial) and not self._terminal:
@@ -31,13 +36,13 @@ class TextPublisher:
         else:
             mark = NOT_UNDERSTOOD if event.understood is False else ""
             text = f"{_CLEAR_LINE if self._terminal else ''}{name}{mark}{event.text}\n"
-        self._file.write(text)
-        self._file.flush()
+        await self._writer.write(text)
 
     async def aclose(self) -> None:
         if self._terminal:
-            self._file.write(_CLEAR_LINE)
-            self._file.flush()
+            with contextlib.suppress(TimeoutError):  # stopped by Ctrl-S, say
+                await asyncio.wait_for(self._writer.write(_CLEAR_LINE), 1.0)
+        self._writer.close()
 
 
 class JsonPublisher:
@@ -45,14 +50,14 @@ class JsonPublisher:
 
     def __init__(self, file: TextIO, began: Callable[[str], float]) -> None:
         """`began` gives the Unix time at a stream's time 0."""
-        self._file, self._began = file, began
+        self._writer, self._began = BlockingWriter(file), began
 
     async def publish(self, event: Event) -> None:
-        self._file.write(json_line(event, self._began(event.stream)))
-        self._file.flush()
+        await self._writer.write(json_line(event, self._began(event.stream)))
 
     async def aclose(self) -> None:
         """The file belongs to its giver."""
+        self._writer.close()
 
 
 def json_line(event: Event, began: float) -> str:

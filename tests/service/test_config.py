@@ -90,6 +90,9 @@ def test_paths_start_at_the_folder_of_the_file(
     assert config.recognition.grammar == (str(folder / "home.yaml"),)
     assert config.keep_audio.folder == str(folder / "a")
     assert read(folder, '[outputs]\nsocket = "off"\n').outputs.socket == "off"
+    command = read(folder, '[outputs.command]\nrun = ["./home.yaml", "./x"]\n').outputs.command
+    assert command.run == (str(folder / "home.yaml"), "./x")
+    assert read(folder, '[outputs.command]\nrun = ["x"]\n').outputs.command.run == ("x",)
 
 
 def test_credentials_of_the_service_need_not_be_there_for_a_check(folder: Path) -> None:
@@ -129,6 +132,13 @@ def test_there_may_be_several_microphones_or_none(folder: Path) -> None:
         ("[outputs.tcp]\ntoken = 'hush'\n", 2, "token is shorter than 16 characters"),
         (f"[outputs]\nsocket = '/{'x' * 200}'\n", 2, "socket must be at most 107 bytes"),
         ("[outputs]\nstdout = true\n", 2, "outputs.stdout must be one of"),
+        ("[outputs.command]\nrun = ['']\n", 2, "run must begin with a program, got ('',)"),
+        ("[outputs.command]\nrun = ['./none', 'x']\n", 2, "outputs.command.run: no such file: /"),
+        ("[outputs.command]\nrun = 'notify-send asrd'\n", 2, "outputs.command.run must be a list"),
+        ("[outputs.command]\n\ntimeout = 0\n", 3, "timeout must be above 0 and at most 3600"),
+        ("[outputs]\ncommand.concurrency = 0\n", 2, "concurrency must be from 1 to 32, got 0"),
+        ("[outputs.command]\nrun = ['true']\nonly = 'understood'\n", 3,
+         "without recognition.grammar nothing is understood"),
         ("[keep_audio]\nmax_mb = 0\n", 2, "max_mb must be at least 1, got 0"),
         ("[[microphones]]\nname = 'a'\n[[microphones]]\nname = 'a'\n", 4, "two microphones"),
         ("[[microphones]]\n[[microphones]]\nname = ' '\n", 3, "name must not be empty"),

@@ -24,7 +24,7 @@ Speech = Callable[..., NDArray[np.float32]]
 
 @pytest.fixture
 def listen() -> Callable[..., Any]:
-    def start(*arguments: object) -> Any:
+    def start(*arguments: object, **options: Any) -> Any:
         conftest = Path(__file__).with_name("conftest.py")
         command = [sys.executable, "-c", DRIVER, conftest, "listen", "--input", "-", *arguments]
         environment = os.environ | {
@@ -33,7 +33,7 @@ def listen() -> Callable[..., Any]:
             "ASRD_MODEL": "tones",
         }
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        return subprocess.Popen(list(map(str, command)), env=environment, **pipes)
+        return subprocess.Popen(list(map(str, command)), env=environment, **(pipes | options))
 
     return start
 
