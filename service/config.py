@@ -20,6 +20,7 @@ from .endpointing import EndpointConfig
 
 MAX_SOCKET_PATH = 107
 """Bytes that the address of a unix socket can hold."""
+TRANSCRIPTS_SOCKET, CONTROL_SOCKET = "asrd.sock", "asrd-control.sock"
 MIN_TOKEN = 16
 MIN_KEPT_MB = 1
 
@@ -187,12 +188,27 @@ class OutputsConfig:
     socket: str = "auto"
     """Path of the unix socket that sends JSON lines to subscribers. auto: the one that systemd
     passes in, else asrd.sock in the runtime folder. off: none."""
+    control: str = "auto"
+    """Path of the unix socket that `asrd status` and `asrd control` ask. auto: the one that
+    systemd passes in as "control", else asrd-control.sock in the runtime folder. off: none."""
     tcp: TcpConfig = field(default_factory=TcpConfig)
 
     def __post_init__(self) -> None:
-        _check(bool(self.socket), "socket", "must be a path, 'auto' or 'off'", self.socket)
-        _check(len(self.socket.encode()) <= MAX_SOCKET_PATH, "socket",
-               f"must be at most {MAX_SOCKET_PATH} bytes long", self.socket)  # fmt: skip
+        for key, path in (("socket", self.socket), ("control", self.control)):
+            _check(bool(path), key, "must be a path, 'auto' or 'off'", path)
+            _check(len(path.encode()) <= MAX_SOCKET_PATH, key,
+                   f"must be at most {MAX_SOCKET_PATH} bytes long", path)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MetricsConfig:
+    """Counters for Prometheus, on this machine: http://127.0.0.1:PORT/metrics."""
+
+    port: int = 0
+    """Port to listen at; 0: off."""
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.port <= 65_535, "port", "must be from 0 to 65535", self.port)
 
 
 @dataclass(frozen=True)
@@ -225,6 +241,7 @@ class DaemonConfig:
     gate: GateConfig = field(default_factory=GateConfig)
     wake: WakeConfig = field(default_factory=WakeConfig)
     outputs: OutputsConfig = field(default_factory=OutputsConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     keep_audio: KeepAudioConfig = field(default_factory=KeepAudioConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     microphones: tuple[MicrophoneConfig, ...] = (MicrophoneConfig(),)
@@ -250,14 +267,23 @@ def is_loopback(host: str) -> bool:
 
 
 def socket_path(config: OutputsConfig, environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Where to open the unix socket if systemd passes none in; None if there shall be none."""
-    if config.socket == "off":
+    """Where to open the transcripts' socket if systemd passes none in; None: nowhere."""
+    return _runtime_path(config.socket, TRANSCRIPTS_SOCKET, environ)
+
+
+def control_path(config: OutputsConfig, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The same for the control socket."""
+    return _runtime_path(config.control, CONTROL_SOCKET, environ)
+
+
+def _runtime_path(setting: str, name: str, environ: Mapping[str, str]) -> Path | None:
+    if setting == "off":
         return None
-    if config.socket != "auto":
-        return Path(config.socket)
+    if setting != "auto":
+        return Path(setting)
     if folder := environ.get("RUNTIME_DIRECTORY"):  # of a unit; may list several
-        return Path(folder.split(":")[0]) / "asrd.sock"
-    return Path(environ.get("XDG_RUNTIME_DIR") or "/run") / "asrd" / "asrd.sock"
+        return Path(folder.split(":")[0]) / name
+    return Path(environ.get("XDG_RUNTIME_DIR") or "/run") / "asrd" / name
 
 
 def read_token(config: TcpConfig) -> str:

@@ -20,6 +20,7 @@ from service.config import (
     EndpointingConfig,
     OutputsConfig,
     TcpConfig,
+    control_path,
     is_loopback,
     read_token,
     socket_path,
@@ -90,6 +91,7 @@ def test_paths_start_at_the_folder_of_the_file(
     assert config.recognition.grammar == (str(folder / "home.yaml"),)
     assert config.keep_audio.folder == str(folder / "a")
     assert read(folder, '[outputs]\nsocket = "off"\n').outputs.socket == "off"
+    assert read(folder, '[outputs]\ncontrol = "c"\n').outputs.control == str(folder / "c")
 
 
 def test_credentials_of_the_service_need_not_be_there_for_a_check(folder: Path) -> None:
@@ -128,6 +130,8 @@ def test_there_may_be_several_microphones_or_none(folder: Path) -> None:
         ("[outputs]\ntcp = { host = '0.0.0.0', port = 1 }\n", 2, "host '0.0.0.0' can be reached"),
         ("[outputs.tcp]\ntoken = 'hush'\n", 2, "token is shorter than 16 characters"),
         (f"[outputs]\nsocket = '/{'x' * 200}'\n", 2, "socket must be at most 107 bytes"),
+        ("[outputs]\ncontrol = ''\n", 2, "control must be a path, 'auto' or 'off', got ''"),
+        ("[metrics]\nport = -1\n", 2, "port must be from 0 to 65535, got -1"),
         ("[outputs]\nstdout = true\n", 2, "outputs.stdout must be one of"),
         ("[keep_audio]\nmax_mb = 0\n", 2, "max_mb must be at least 1, got 0"),
         ("[[microphones]]\nname = 'a'\n[[microphones]]\nname = 'a'\n", 4, "two microphones"),
@@ -188,6 +192,9 @@ def test_the_socket_lies_where_the_daemon_may_write(
     socket: str, environ: dict[str, str], path: str | None
 ) -> None:
     assert socket_path(OutputsConfig(socket=socket), environ) == (Path(path) if path else None)
+    control = path and path.replace("asrd.sock", "asrd-control.sock")
+    found = control_path(OutputsConfig(control=socket), environ)
+    assert found == (Path(control) if control else None)
 
 
 def test_a_token_may_lie_in_a_file_of_its_own(tmp_path: Path) -> None:
