@@ -15,3 +15,7 @@ class InstallError(AsrError):
 
 class UnknownStreamError(AsrError):
     """The daemon has no stream of that name."""
+
+
+class ControlError(AsrError):
+    """The daemon cannot be asked, or has refused."""
