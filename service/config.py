@@ -277,10 +277,8 @@ def control_path(config: OutputsConfig, environ: Mapping[str, str] = os.environ)
 
 
 def _runtime_path(setting: str, name: str, environ: Mapping[str, str]) -> Path | None:
-    if setting == "off":
-        return None
     if setting != "auto":
-        return Path(setting)
+        return None if setting == "off" else Path(setting)
     if folder := environ.get("RUNTIME_DIRECTORY"):  # of a unit; may list several
         return Path(folder.split(":")[0]) / name
     return Path(environ.get("XDG_RUNTIME_DIR") or "/run") / "asrd" / name

@@ -48,6 +48,8 @@ def table(status: Mapping[str, Any]) -> str:
 
 def _lines(status: Mapping[str, Any]) -> Iterator[str]:
     facts = [f"up {duration(status['uptime_seconds'])}", f"{status['memory_mb']:.0f} MB of memory"]
+    if "model" in status:
+        facts.append(f"model {printable(status['model'])}")
     if "subscribers" in status:
         facts.append(f"{status['subscribers']} subscribers")
     if status.get("lost_finals"):
