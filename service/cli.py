@@ -20,7 +20,7 @@ from .formats import printable
 
 COMMANDS = (
     "transcribe", "listen", "devices", "evaluate", "grammar", "lm", "train", "tune", "export",
-    "config", "install_service", "status", "control",
+    "config", "install_service", "status", "control", "doctor",
 )  # fmt: skip
 """Modules of `service.commands`, in the order of the help text."""
 
