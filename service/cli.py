@@ -19,8 +19,8 @@ from .errors import UsageError
 from .formats import printable
 
 COMMANDS = (
-    "transcribe", "listen", "run", "devices", "evaluate", "grammar", "lm", "train", "tune",
-    "export", "config", "install_service",
+    "transcribe", "listen", "run", "status", "control", "doctor", "devices", "evaluate", "grammar",
+    "lm", "train", "tune", "export", "config", "install_service",
 )  # fmt: skip
 """Modules of `service.commands`, in the order of the help text."""
 

@@ -7,37 +7,18 @@ metadata is shown where its default says nothing.
 
 from __future__ import annotations
 
-import ipaddress
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from asr.errors import ConfigError
 
+from .config_fields import check, list_of, optional
 from .endpointing import EndpointConfig
+from .output_config import KeepAudioConfig, MetricsConfig, OutputsConfig
 
 if TYPE_CHECKING:
     from .gate import GateRules
 
-MAX_SOCKET_PATH = 107
-"""Bytes that the address of a unix socket can hold."""
-MIN_TOKEN = 16
-MIN_KEPT_MB = 1
-
-
-def _check(holds: bool, key: str, reason: str, value: object) -> None:
-    if not holds:
-        raise ConfigError(f"{key} {reason}, got {value!r}", key)
-
-
-def _optional(example: Any) -> Any:
-    return field(default=None, metadata={"example": example})
-
-
-def _list(example: Any) -> Any:
-    return field(default=(), metadata={"example": example})
 
 
 @dataclass(frozen=True)
@@ -50,20 +31,20 @@ class RecognitionConfig:
     """greedy, beam or lm; empty: the model's best."""
     hotwords: str = ""
     """File with phrases to prefer, one a line."""
-    grammar: tuple[str, ...] = _list(["home.yaml"])
+    grammar: tuple[str, ...] = list_of(["home.yaml"])
     """Files with commands to understand (Home Assistant's sentences); empty: free speech."""
-    names: tuple[str, ...] = _list(["names.yaml"])
+    names: tuple[str, ...] = list_of(["names.yaml"])
     """Files with more lists and rules for the grammar: names, areas."""
-    threshold: float | None = _optional(1.5)
+    threshold: float | None = optional(1.5)
     """How unlike a command speech may be and still count as it, in nats a letter or word piece;
     0 rejects all but the likeliest text. Without it, the model's."""
     threads: int = 1
     """CPU threads of the network."""
 
     def __post_init__(self) -> None:
-        _check(self.threads >= 1, "threads", "must be at least 1", self.threads)
+        check(self.threads >= 1, "threads", "must be at least 1", self.threads)
         if self.threshold is not None:
-            _check(self.threshold >= 0, "threshold", "must not be negative", self.threshold)
+            check(self.threshold >= 0, "threshold", "must not be negative", self.threshold)
         if not self.grammar and (self.names or self.threshold is not None):
             key = "names" if self.names else "threshold"
             raise ConfigError(f"{key} is of no use without a grammar", key)
@@ -84,17 +65,17 @@ class EndpointingConfig:
 
     mode: Mode = "normal"
     """snappy, normal or patient: how long a pause may be. Each value below overrides the mode's."""
-    silence_after_speech: float | None = _optional(0.8)
+    silence_after_speech: float | None = optional(0.8)
     """Silence that ends an utterance with words."""
-    silence_after_command: float | None = _optional(0.35)
+    silence_after_command: float | None = optional(0.35)
     """The same where a command is complete and none goes on like it."""
-    silence_without_speech: float | None = _optional(5.0)
+    silence_without_speech: float | None = optional(5.0)
     """Silence that ends one without."""
-    max_utterance: float | None = _optional(30.0)
+    max_utterance: float | None = optional(30.0)
     """Length from which on the next gap between words ends the utterance."""
-    gap: float | None = _optional(0.3)
+    gap: float | None = optional(0.3)
     """Silence that counts as such a gap."""
-    hard_limit: float | None = _optional(35.0)
+    hard_limit: float | None = optional(35.0)
     """Length that ends an utterance wherever it is."""
 
     def __post_init__(self) -> None:
@@ -119,7 +100,7 @@ class MicrophoneConfig:
     """Name of the device or a part of it (`asrd devices` will list them); empty: the default."""
 
     def __post_init__(self) -> None:
-        _check(bool(self.name.strip()), "name", "must not be empty", self.name)
+        check(bool(self.name.strip()), "name", "must not be empty", self.name)
 
 
 @dataclass(frozen=True)
@@ -134,8 +115,8 @@ class GateConfig:
     """Seconds without speech after which the network rests."""
 
     def __post_init__(self) -> None:
-        _check(0 <= self.pre_roll <= 5, "pre_roll", "must be from 0 to 5", self.pre_roll)
-        _check(0 < self.close_after <= 600, "close_after", "must be above 0 and at most 600",
+        check(0 <= self.pre_roll <= 5, "pre_roll", "must be from 0 to 5", self.pre_roll)
+        check(0 < self.close_after <= 600, "close_after", "must be above 0 and at most 600",
                self.close_after)  # fmt: skip
 
     def rules(self) -> GateRules:
@@ -153,94 +134,15 @@ class GateConfig:
 class WakeConfig:
     """Commands count only after a wake phrase. Needs a grammar."""
 
-    phrases: tuple[str, ...] = _list(["computer"])
+    phrases: tuple[str, ...] = list_of(["computer"])
     """Any of these opens the ear; empty: commands always count."""
     seconds: float = 5.0
     """How long it stays open after the phrase."""
 
     def __post_init__(self) -> None:
-        _check(0 < self.seconds <= 300, "seconds", "must be above 0 and at most 300", self.seconds)
+        check(0 < self.seconds <= 300, "seconds", "must be above 0 and at most 300", self.seconds)
         for phrase in self.phrases:
-            _check(bool(phrase.strip()), "phrases", "must hold words", phrase)
-
-
-@dataclass(frozen=True)
-class TcpConfig:
-    """JSON lines for subscribers on the network."""
-
-    port: int = 0
-    """Port to listen at; 0: off."""
-    host: str = "127.0.0.1"
-    """Address to listen at. Beyond this machine (0.0.0.0, say) clients need a token."""
-    token: str = ""
-    """Secret that clients send first, 16 characters or more."""
-    token_file: str = ""
-    """The same, kept in a file, so that this one may be read by all."""
-
-    def __post_init__(self) -> None:
-        _check(0 <= self.port <= 65_535, "port", "must be from 0 to 65535", self.port)
-        _check(bool(self.host), "host", "must not be empty", self.host)
-        if self.token and self.token_file:
-            raise ConfigError("token and token_file exclude each other", "token_file")
-        if self.token and len(self.token) < MIN_TOKEN:  # never shown, it is a secret
-            raise ConfigError(f"token is shorter than {MIN_TOKEN} characters", "token")
-        if self.port and not (self.token or self.token_file) and not is_loopback(self.host):
-            raise ConfigError(
-                f"host {self.host!r} can be reached by other machines, which needs a token "
-                "(or token_file)", "host",
-            )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class CommandConfig:
-    """A program that is started for each final."""
-
-    run: tuple[str, ...] = _list(["notify-send", "asrd"])
-    """Program and arguments, no shell; empty: off. Its input is the final as a line of JSON."""
-    only: Literal["all", "understood"] = "all"
-    """all finals, or only those that are understood: commands of a grammar."""
-    timeout: float = 10.0
-    """Seconds until it is killed."""
-    concurrency: int = 4
-    """How many run at once; behind them 64 finals wait, then the oldest is dropped."""
-
-    def __post_init__(self) -> None:
-        _check(not self.run or bool(self.run[0]), "run", "must begin with a program", self.run)
-        _check(0 < self.timeout <= 3600, "timeout", "must be above 0 and at most 3600",
-               self.timeout)  # fmt: skip
-        _check(1 <= self.concurrency <= 32, "concurrency", "must be from 1 to 32",
-               self.concurrency)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class OutputsConfig:
-    """Who gets the transcripts."""
-
-    stdout: Literal["text", "json", "off"] = "off"
-    """text, json or off. As a service, stdout is the journal: what was said would be kept."""
-    socket: str = "auto"
-    """Path of the unix socket that sends JSON lines to subscribers. auto: the one that systemd
-    passes in, else asrd.sock in the runtime folder. off: none."""
-    tcp: TcpConfig = field(default_factory=TcpConfig)
-    command: CommandConfig = field(default_factory=CommandConfig)
-
-    def __post_init__(self) -> None:
-        _check(bool(self.socket), "socket", "must be a path, 'auto' or 'off'", self.socket)
-        _check(len(self.socket.encode()) <= MAX_SOCKET_PATH, "socket",
-               f"must be at most {MAX_SOCKET_PATH} bytes long", self.socket)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class KeepAudioConfig:
-    """Keeps what was said, to adapt the model later. Off unless a folder is named."""
-
-    folder: str = ""
-    """For the system service: /var/lib/asrd/audio."""
-    max_mb: int = 500
-    """Megabytes that the folder may hold; the oldest utterances make room for new ones."""
-
-    def __post_init__(self) -> None:
-        _check(self.max_mb >= MIN_KEPT_MB, "max_mb", f"must be at least {MIN_KEPT_MB}", self.max_mb)
+            check(bool(phrase.strip()), "phrases", "must hold words", phrase)
 
 
 @dataclass(frozen=True)
@@ -260,6 +162,7 @@ class DaemonConfig:
     gate: GateConfig = field(default_factory=GateConfig)
     wake: WakeConfig = field(default_factory=WakeConfig)
     outputs: OutputsConfig = field(default_factory=OutputsConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     keep_audio: KeepAudioConfig = field(default_factory=KeepAudioConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     microphones: tuple[MicrophoneConfig, ...] = (MicrophoneConfig(),)
@@ -279,35 +182,3 @@ class DaemonConfig:
             raise ConfigError(
                 "without recognition.grammar nothing is understood", "outputs.command.only"
             )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address; a name other than localhost may be any."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def socket_path(config: OutputsConfig, environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Where to open the unix socket if systemd passes none in; None if there shall be none."""
-    if config.socket == "off":
-        return None
-    if config.socket != "auto":
-        return Path(config.socket)
-    if folder := environ.get("RUNTIME_DIRECTORY"):  # of a unit; may list several
-        return Path(folder.split(":")[0]) / "asrd.sock"
-    return Path(environ.get("XDG_RUNTIME_DIR") or "/run") / "asrd" / "asrd.sock"
-
-
-def read_token(config: TcpConfig) -> str:
-    """The secret of the TCP output, wherever it is kept; empty where none is needed.
-
-    Raises ConfigError for a file that is too short, OSError for one that cannot be read.
-    """
-    if not config.token_file:
-        return config.token
-    token = Path(config.token_file).read_text(encoding="utf-8").strip()
-    if len(token) < MIN_TOKEN:
-        raise ConfigError(f"{config.token_file} holds fewer than {MIN_TOKEN} characters")
-    return token

@@ -29,6 +29,7 @@ _PATHS = (
     ("recognition", "model", "folder"), ("recognition", "hotwords", "file"),
     ("recognition", "grammar", "file"), ("recognition", "names", "file"),
     ("outputs.tcp", "token_file", "file"), ("outputs", "socket", ""),
+    ("outputs", "control", ""),
     ("keep_audio", "folder", ""),
 )  # fmt: skip
 """Section, key, and what must be there; nothing where the daemon makes it itself."""

@@ -19,3 +19,7 @@ class UnknownStreamError(AsrError):
 
 class NoStreamLeft(AsrError):
     """The daemon can hear nothing any more."""
+
+
+class ControlError(AsrError):
+    """The daemon cannot be asked, or has refused."""

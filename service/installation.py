@@ -79,8 +79,8 @@ def plan(*, user: bool, prefix: Path | None = None) -> Installation:
         base = Path("/etc")
         units, source_unit = base / "systemd" / "system", source / "asrd.service"
     files = [InstalledFile(units / "asrd.service", with_program(source_unit.read_text(), program))]
-    if not user:
-        files.append(InstalledFile(units / "asrd.socket", (source / "asrd.socket").read_text()))
+    for name in ("asrd-control.socket",) if user else ("asrd.socket", "asrd-control.socket"):
+        files.append(InstalledFile(units / name, source_unit.with_name(name).read_text()))
     drop_in = Path("asrd.service.d", "reload.conf")
     files.append(InstalledFile(units / drop_in, (source / drop_in).read_text(), keep=True))
     files.append(InstalledFile(base / "asrd" / "asrd.toml", default_file(), keep=True))

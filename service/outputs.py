@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from asr.errors import ConfigError
 
-from .config import OutputsConfig, read_token, socket_path
+from .output_config import OutputsConfig, read_token, socket_path
 from .publishers.base import Publisher
 from .publishers.broadcast import Broadcast
 from .publishers.stdout import JsonPublisher, TextPublisher

@@ -91,8 +91,9 @@ def find_config() -> Path | None:
 
 
 def _read(path: Path | None) -> DaemonConfig:
-    from service.config import DaemonConfig, read_token
+    from service.config import DaemonConfig
     from service.config_file import read_config
+    from service.output_config import read_token
 
     config = DaemonConfig() if path is None else read_config(path)
     read_token(config.outputs.tcp)  # a short one is a mistake like others

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import os
 import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from asr.errors import ConfigError
-from service.config import is_loopback
 from service.events import Event, Partial
+from service.output_config import is_loopback
+from service.unix_sockets import bound
 
 from .outbox import Outbox
 from .stdout import json_line
@@ -60,7 +60,7 @@ class Broadcast:
 
     async def listen_unix(self, path: Path) -> None:
         """Serve on a socket file of mode 0660; a stale one is replaced, one in use is not."""
-        listener = _bound(path)
+        listener = bound(path)
         self._path = path
         self._servers.append(
             await asyncio.start_unix_server(self._serve, sock=listener, backlog=self._max)
@@ -171,29 +171,3 @@ async def _read_to_end(reader: asyncio.StreamReader) -> None:
     with contextlib.suppress(OSError):
         while await reader.read(4096):
             pass
-
-
-def _bound(path: Path) -> socket.socket:
-    if path.is_socket():
-        if _answers(path):
-            raise ConfigError(f"{path}: another process serves this socket")
-        path.unlink()
-    listener = socket.socket(socket.AF_UNIX)
-    mask = os.umask(0o117)  # so that it never has another mode
-    try:
-        listener.bind(str(path))
-    except OSError as error:
-        listener.close()
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        os.umask(mask)
-    return listener
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as client:
-        try:
-            client.connect(str(path))
-        except OSError:
-            return False
-    return True

@@ -14,18 +14,17 @@ import pytest
 from asr import schema
 from asr.errors import ConfigError
 from service.cli import main
-from service.config import (
-    ENDPOINT_MODES,
-    DaemonConfig,
-    EndpointingConfig,
+from service.config import ENDPOINT_MODES, DaemonConfig, EndpointingConfig
+from service.config_changes import RELOADABLE, changes, reloaded
+from service.config_file import default_file, field_comments, read_config
+from service.output_config import (
     OutputsConfig,
     TcpConfig,
+    control_path,
     is_loopback,
     read_token,
     socket_path,
 )
-from service.config_changes import RELOADABLE, changes, reloaded
-from service.config_file import default_file, field_comments, read_config
 
 
 @pytest.fixture
@@ -93,6 +92,7 @@ def test_paths_start_at_the_folder_of_the_file(
     command = read(folder, '[outputs.command]\nrun = ["./home.yaml", "./x"]\n').outputs.command
     assert command.run == (str(folder / "home.yaml"), "./x")
     assert read(folder, '[outputs.command]\nrun = ["x"]\n').outputs.command.run == ("x",)
+    assert read(folder, '[outputs]\ncontrol = "c"\n').outputs.control == str(folder / "c")
 
 
 def test_credentials_of_the_service_need_not_be_there_for_a_check(folder: Path) -> None:
@@ -131,6 +131,8 @@ def test_there_may_be_several_microphones_or_none(folder: Path) -> None:
         ("[outputs]\ntcp = { host = '0.0.0.0', port = 1 }\n", 2, "host '0.0.0.0' can be reached"),
         ("[outputs.tcp]\ntoken = 'hush'\n", 2, "token is shorter than 16 characters"),
         (f"[outputs]\nsocket = '/{'x' * 200}'\n", 2, "socket must be at most 107 bytes"),
+        ("[outputs]\ncontrol = ''\n", 2, "control must be a path, 'auto' or 'off', got ''"),
+        ("[metrics]\nport = -1\n", 2, "port must be from 0 to 65535, got -1"),
         ("[outputs]\nstdout = true\n", 2, "outputs.stdout must be one of"),
         ("[outputs.command]\nrun = ['']\n", 2, "run must begin with a program, got ('',)"),
         ("[outputs.command]\nrun = ['./none', 'x']\n", 2, "outputs.command.run: no such file: /"),
@@ -198,6 +200,9 @@ def test_the_socket_lies_where_the_daemon_may_write(
     socket: str, environ: dict[str, str], path: str | None
 ) -> None:
     assert socket_path(OutputsConfig(socket=socket), environ) == (Path(path) if path else None)
+    control = path and path.replace("asrd.sock", "asrd-control.sock")
+    found = control_path(OutputsConfig(control=socket), environ)
+    assert found == (Path(control) if control else None)
 
 
 def test_a_token_may_lie_in_a_file_of_its_own(tmp_path: Path) -> None:

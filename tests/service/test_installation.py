@@ -64,7 +64,7 @@ def exec_starts(unit: Path) -> list[str]:
 
 
 def test_the_units_are_clean(analyze: str, system_units: Path) -> None:
-    units = [system_units / "asrd.service", system_units / "asrd.socket"]
+    units = [system_units / f"asrd{name}" for name in (".service", ".socket", "-control.socket")]
     done = subprocess.run(
         [analyze, "verify", *units], capture_output=True, text=True, timeout=60, check=False
     )
@@ -73,7 +73,8 @@ def test_the_units_are_clean(analyze: str, system_units: Path) -> None:
 
 def test_the_unit_of_a_session_is_clean(analyze: str, user_units: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [analyze, "--user", "verify", user_units / "asrd.service"],
+        [analyze, "--user", "verify", user_units / "asrd.service",
+         user_units / "asrd-control.socket"],
         env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},
         capture_output=True, text=True, timeout=60, check=False,
     )
@@ -99,6 +100,18 @@ def test_the_program_is_that_of_the_running_interpreter(
     assert exec_starts(user_units / "asrd.service") == [
         f"{program} run --config %E/asrd/asrd.toml"
     ]
+
+
+def test_the_control_socket_belongs_to_the_daemon_and_starts_with_it(
+    system_units: Path, user_units: Path
+) -> None:
+    for units in (system_units, user_units):
+        socket = (units / "asrd-control.socket").read_text()
+        assert "\nService=asrd.service\n" in socket
+        assert "\nFileDescriptorName=control\n" in socket
+        service = (units / "asrd.service").read_text()
+        for key in ("Requires", "After", "Also"):
+            assert re.search(rf"^{key}=(.* )?asrd-control\.socket$", service, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
