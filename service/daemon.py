@@ -27,9 +27,10 @@ from .events import Event
 from .gate import Gate, silero_detector
 from .health import Health
 from .live import Behaviour, LiveStream
-from .outputs import open_outputs
+from .outputs import Outputs
 from .publishers.base import Fanout
 from .recognition import configured_decoder
+from .servers import Servers
 from .sources.base import Inlet
 from .streams import stop_on_signals
 from .systemd import InheritedSocket, Notifier, Watchdog
@@ -74,6 +75,10 @@ class Daemon:
         self._stop, self._hangup, self._changed = (asyncio.Event() for _ in range(3))
         self._past: dict[str, float] = {}
         self._streams: dict[str, LiveStream] = {}
+        self._outputs = Outputs(
+            config.outputs, config.keep_audio, self._began, names=len(inlets) > 1
+        )
+        self._servers = Servers(self)
         for inlet in inlets:
             self._streams[inlet.name] = self._new_stream(inlet, watchdog)
 
@@ -107,10 +112,10 @@ class Daemon:
             "model": self._bundle.manifest.name,
             "decoder": self._config.recognition.decoder or self._bundle.manifest.decoder,
             "grammar": list(self._config.recognition.grammar),
-            "subscribers": self._broadcast.subscribers,
+            "subscribers": self._outputs.broadcast.subscribers,
             "lost_finals": self._fanout.lost,
             "batches": self._batcher.batches,
-        }
+        } | self._outputs.losses()
 
     def flush(self, stream: str | None) -> None:
         for found in self._named(stream):
@@ -146,16 +151,21 @@ class Daemon:
 
     async def _open(self) -> None:
         """Everything that others connect to."""
-        publishers, self._broadcast = await open_outputs(
-            self._config.outputs, self._inherited, self._began, names=len(self._streams) > 1
-        )
-        self._fanout = Fanout(publishers)
+        await self._outputs.open(self._inherited)
+        self._fanout = Fanout(self._outputs.publishers)
         self._fanout.start()
-        # servers that are given this daemon to control or to measure start here
+        try:
+            await self._servers.open(self._config, self._inherited)
+        except BaseException:
+            await self._fanout.aclose(PUBLISH_SECONDS)
+            raise
 
     async def _close(self) -> None:
+        await self._servers.aclose(PUBLISH_SECONDS)
         await self._batcher.aclose()
         await self._fanout.aclose(PUBLISH_SECONDS)
+        if self._outputs.recorder is not None:
+            await self._outputs.recorder.aclose(PUBLISH_SECONDS)
 
     async def _settle(self, streams: Sequence[LiveStream]) -> None:
         """Until each source is open, or it is known what it waits for or died of."""
@@ -226,11 +236,13 @@ class Daemon:
         set_log_level(config)
 
     def _new_stream(self, inlet: Inlet, watchdog: Watchdog | None = None) -> LiveStream:
-        gate = self._config.gate
+        gate, recorder = self._config.gate, self._outputs.recorder
+        longest = self._config.endpointing.rules().hard_limit + gate.pre_roll
         return LiveStream(
             inlet, self._recognizer, self._behaviour, self._batcher, self._publish,
             self._health.stream(inlet.name),
             make_gate=(lambda: Gate(silero_detector, gate.rules())) if gate.enabled else None,
+            make_history=(lambda: recorder.history(longest)) if recorder is not None else None,
             watchdog=watchdog, changed=self._changed.set,
         )  # fmt: skip
 

@@ -19,6 +19,7 @@ from .endpointing import EndpointConfig
 from .events import Event, Final
 from .gate import Gate
 from .health import SourceState, StreamHealth
+from .history import AudioHistory
 from .sources.base import AudioSource, Inlet, Lossy, Samples, Waiting
 from .streams import Publish, Stepper, follow
 from .systemd import Watchdog
@@ -53,6 +54,7 @@ class LiveStream:
         health: StreamHealth,
         *,
         make_gate: Callable[[], Gate] | None = None,
+        make_history: Callable[[], AudioHistory] | None = None,
         watchdog: Watchdog | None = None,
         changed: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
@@ -70,7 +72,8 @@ class LiveStream:
         self.failure: Exception | None = None
         """What ended it."""
         self._inlet, self._recognizer, self._behaviour = inlet, recognizer, behaviour
-        self._batcher, self._fanout, self._make_gate = batcher, publish, make_gate
+        self._batcher, self._fanout = batcher, publish
+        self._make_gate, self._make_history = make_gate, make_history
         self._watchdog, self._watched = watchdog, f"audio of {inlet.name}"
         self._changed, self._clock = changed, clock
         self._transcriber: StreamTranscriber | None = None
@@ -186,6 +189,7 @@ class LiveStream:
             name, self._recognizer, sample_rate,
             endpoint=self._behaviour.endpoint, decoder=self._behaviour.decoder,
             gate=self._make_gate() if self._make_gate is not None else None,
+            history=self._make_history() if self._make_history is not None else None,
         )  # fmt: skip
         if self._muted:
             transcriber.mute()

@@ -13,7 +13,7 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from asr.errors import ConfigError
@@ -179,6 +179,20 @@ def inherited_sockets(environ: MutableMapping[str, str] = os.environ) -> list[In
         InheritedSocket(name, _socket(_FIRST_FD + i))
         for i, name in enumerate(labels[: int(count)])
     ]
+
+
+def passed_in(
+    inherited: Sequence[InheritedSocket], name: str, *, wanted: bool
+) -> list[socket.socket]:
+    """The stream sockets of one name; none, with a warning, where they are not wanted."""
+    found = [passed.socket for passed in inherited if passed.name == name]
+    if found and not wanted:
+        _log.warning("the socket %s of systemd is switched off: nobody is served there", name)
+        return []
+    for listener in found:
+        if listener.type != socket.SOCK_STREAM:
+            raise ConfigError(f"the socket {name!r} of systemd is no stream socket")
+    return found
 
 
 def _socket(fd: int) -> socket.socket:

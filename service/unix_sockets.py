@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from asr.errors import ConfigError
@@ -25,6 +26,12 @@ def bound(path: Path) -> socket.socket:
     finally:
         os.umask(mask)
     return listener
+
+
+def make_folder(folder: Path) -> None:
+    """The folder of a socket that is placed by itself: for its user alone."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
 
 
 def answers(path: Path) -> bool:

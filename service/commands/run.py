@@ -113,5 +113,3 @@ def _warn_of_unheard(config: DaemonConfig) -> None:
     log = logging.getLogger(__name__)
     if config.wake.phrases:
         log.warning("wake.phrases are not heard yet: commands always count")
-    if config.keep_audio.folder:
-        log.warning("keep_audio.folder has no effect yet: no audio is kept")

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 
 from asr.bundle import Bundle
 from asr.errors import ConfigError
+from asr.manifest import read_manifest
 from service.config import DaemonConfig
 from service.config_file import read_config
+from service.control_client import ControlClient
 from service.daemon import Daemon
 from service.errors import NoStreamLeft, UnknownStreamError
 from service.sources.base import AudioSource
@@ -82,7 +85,7 @@ class Running:
     """A daemon, who looks after it and who listens to it."""
 
     def __init__(self, path: Path, bundle: Bundle, text: str = "") -> None:
-        self.file = path / "asrd.toml"
+        self.file, self.control = path / "asrd.toml", path / "control.sock"
         self.write(text)
         self.bundle = bundle
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -94,7 +97,7 @@ class Running:
 
     def write(self, text: str) -> None:
         path = self.file.with_name("asrd.sock")
-        outputs = f'[outputs]\nsocket = "{path}"\n'
+        outputs = f'[outputs]\nsocket = "{path}"\ncontrol = "{self.control}"\n'
         self.file.write_text(f"{outputs}[gate]\nenabled = false\n{text}")
 
     @asynccontextmanager
@@ -320,6 +323,41 @@ def test_no_silence_ends_what_is_said_while_the_button_is_pressed(
             assert (await running.event("final"))["text"] == "ab c"
 
     asyncio.run(main())
+
+
+def test_what_is_said_reaches_the_program_and_the_folder_and_control_works(
+    running: Running, speech: Speech, tmp_path: Path
+) -> None:
+    program = [sys.executable, "-c", f"open({str(tmp_path / 'told')!r}, 'w').write(input())"]
+    running.write(
+        f"[outputs.command]\nrun = {json.dumps(program)}\ntimeout = 60\n"
+        f'[keep_audio]\nfolder = "{tmp_path / "kept"}"\n'
+    )
+
+    async def main() -> None:
+        desk = Microphone("desk")
+        async with running.run(desk):
+
+            def ask(**request: Any) -> dict[str, Any]:
+                with ControlClient(running.control) as client:
+                    return client.request(**request)
+
+            assert (await asyncio.to_thread(ask, action="mute"))["ok"]
+            desk.hear(speech("c.."))
+            await desk.queue.join()
+            assert (await asyncio.to_thread(ask, action="unmute", stream="desk"))["ok"]
+            desk.hear(speech("ab.."))
+            assert (await running.event("final"))["text"] == "ab"
+            found = await asyncio.to_thread(ask, action="status")
+            assert found["status"]["streams"]["desk"]["utterances"] == 1
+            while not (tmp_path / "told").exists():  # noqa: ASYNC110 a process, nobody tells
+                await asyncio.sleep(0.05)
+
+    asyncio.run(main())
+    assert json.loads((tmp_path / "told").read_text())["text"] == "ab"
+    (kept,) = read_manifest(tmp_path / "kept" / "manifest.jsonl")
+    assert kept.text == "ab"
+    assert not running.control.exists()
 
 
 def test_an_unknown_stream_is_refused(running: Running) -> None:

@@ -53,7 +53,7 @@ def start(tmp_path: Path) -> Start:
 
 def test_a_whole_life_as_the_manager_sees_it(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "asrd.sock"
-    text = f'{NOBODY}[outputs]\nsocket = "{path}"\n'
+    text = f'{NOBODY}[outputs]\nsocket = "{path}"\ncontrol = "off"\n'
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(WAIT)
