@@ -16,7 +16,6 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -77,7 +76,8 @@ class Machine:
                 self.stop()
                 raise AssertionError(self._container.communicate()[1]) from None
         follow = self._inside("journalctl", "-f", "-n", "all", "-o", "cat", "-u", "asrd.service")
-        self._journal: Any = subprocess.Popen(follow, stdout=subprocess.PIPE, text=True)
+        self._journal = subprocess.Popen(follow, stdout=subprocess.PIPE, text=True)
+        assert self._journal.stdout is not None
         self.journal = Lines(self._journal.stdout)
 
     def call(self, *command: object) -> str:
@@ -109,10 +109,10 @@ class Machine:
 
     def close(self) -> None:
         self.stop()
-        assert self._container.stderr is not None
-        self._container.stderr.close()
         self._journal.wait(WAIT)
-        self._journal.stdout.close()
+        for pipe in (self._container.stderr, self._journal.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def _build(self) -> None:
         """An environment in /opt, where the sandbox can see it, wherever the real one is."""
