@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from asr.errors import ConfigError
 
-from .config import OutputsConfig, is_loopback, read_token, socket_path
+from .config import OutputsConfig, read_token, socket_path
 from .publishers.base import Publisher
 from .publishers.broadcast import Broadcast
 from .publishers.stdout import JsonPublisher, TextPublisher
@@ -68,9 +68,6 @@ async def _open_sockets(
         await broadcast.listen_unix(path)
         log.info("transcripts are served at %s", path)
     if config.tcp.port:
-        token = read_token(config.tcp)
-        needed = token or not is_loopback(config.tcp.host)
-        port = await broadcast.listen_tcp(
-            config.tcp.port, config.tcp.host, token=token if needed else None
-        )
+        tcp = config.tcp
+        port = await broadcast.listen_tcp(tcp.port, tcp.host, token=read_token(tcp))
         log.info("transcripts are served at %s, port %d", config.tcp.host, port)

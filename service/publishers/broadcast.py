@@ -51,11 +51,9 @@ class Broadcast:
         # not start_unix_server: from Python 3.13 on that unlinks the path in the end
         self._servers.append(await asyncio.start_server(self._serve, sock=listener))
 
-    async def listen_tcp(
-        self, port: int, host: str = "127.0.0.1", *, token: str | None = None
-    ) -> int:
+    async def listen_tcp(self, port: int, host: str = "127.0.0.1", token: str = "") -> int:
         """Serve on a loopback address: there is no authentication. Gives the port."""
-        if token is not None:
+        if token:
             raise ConfigError("tokens of TCP subscribers are on their way")
         if not ip_address(host).is_loopback:
             raise ConfigError(f"{host} is no loopback address")
