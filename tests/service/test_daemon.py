@@ -128,7 +128,7 @@ class Running:
 
     async def told(self, wanted: str) -> list[str]:
         """What the manager is told until it holds `wanted`, that included."""
-        told = []
+        told: list[str] = []
         loop = asyncio.get_running_loop()
         while not told or wanted not in told[-1]:
             message = await asyncio.wait_for(loop.sock_recv(self.manager, 4096), WAIT)

@@ -139,7 +139,8 @@ def test_a_pressed_button_opens_the_gate_with_its_pre_roll(
     assert run.transcriber.flushing
     final = run.end()[-1]
     assert isinstance(final, Final)
-    assert (final.text, final.start) == ("a b c", pytest.approx(0.1, abs=0.06))
+    assert final.text == "a b c"
+    assert final.start == pytest.approx(0.1, abs=0.06)
     run.transcriber.start_anew()
     assert run.hear(speech("d")) == []
     assert not run.gate.is_open
@@ -155,7 +156,8 @@ def test_a_muted_stream_does_not_even_reach_the_gate(
     run.transcriber.unmute()
     (final,) = run.hear(speech("c."))
     assert isinstance(final, Final)
-    assert (final.text, final.start) == ("c", pytest.approx(2.2, abs=0.06))
+    assert final.text == "c"
+    assert final.start == pytest.approx(2.2, abs=0.06)
 
 
 def test_a_silent_gate_has_nothing_to_flush(recognizer: Recognizer, speech: Speech) -> None:

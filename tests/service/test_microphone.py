@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.sources.base import Waiting
 from service.sources.microphone import (
     InputDevice,
     Microphone,
@@ -154,8 +155,13 @@ def test_an_absent_microphone_is_waited_for_and_told_once(
             if len(waits) == 7:
                 library.plugged.append("Blue Yeti")
 
-        async with Microphone("yeti", port_audio=PortAudio(library), sleep=sleep).open():
+        told: list[str] = []
+        microphone = Microphone("yeti", port_audio=PortAudio(library), sleep=sleep)
+        microphone.on_waiting = told.append
+        assert isinstance(microphone, Waiting)
+        async with microphone.open():
             assert waits == [1, 2, 4, 8, 10, 10, 10]
+            assert told == ["no microphone like 'yeti'"]
             assert library.restarts == 7
 
     run(main)

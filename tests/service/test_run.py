@@ -45,8 +45,10 @@ def start(tmp_path: Path) -> Start:
             "ASRD_MODEL": "tones",
             **environment,
         }
-        pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
-        return subprocess.Popen(list(map(str, command)), env=whole, text=True, **pipes)
+        return subprocess.Popen(
+            list(map(str, command)), env=whole, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
 
     return start
 
