@@ -63,7 +63,7 @@ class GrammarScorer:
 class CommandConfig:
     """When a command counts as understood; tuned for a bundle."""
 
-    threshold: float = 1.5
+    threshold: float = 1.3
     """Most that the grammar's sentence may be below the likeliest text, in nats a token."""
     beam: BeamConfig = field(
         default_factory=lambda: BeamConfig(
