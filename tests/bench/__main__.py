@@ -27,8 +27,8 @@ def main() -> int:
     add("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (all)")
     add("--model", metavar="DIR", help="a bundle folder (the default model)")
     add("--utterances", type=int, metavar="N",
-        help=f"decoders, commands: in all ({UTTERANCES}); robustness: of each set "
-        f"({robustness.UTTERANCES})")  # fmt: skip
+        help=f"decoders, commands: in all ({UTTERANCES}); of each set: robustness "
+        f"({robustness.UTTERANCES}), longaudio ({longaudio.UTTERANCES})")  # fmt: skip
     add("--decoder", default="greedy", metavar="NAME", help="robustness, longaudio (greedy)")
     add("--minutes", type=float, default=nonspeech.MINUTES, metavar="N",
         help=f"nonspeech: of each sound; longaudio: of each stream ({nonspeech.MINUTES:g})")
@@ -68,7 +68,9 @@ def run(part: str, args: argparse.Namespace) -> Summary:
     if part == "robustness":
         return robustness.run(where, args.utterances or robustness.UTTERANCES, args.decoder)
     if part == "longaudio":
-        return longaudio.run(where, args.minutes, args.decoder)
+        return longaudio.run(
+            where, args.minutes, args.utterances or longaudio.UTTERANCES, args.decoder
+        )
     count = args.utterances or UTTERANCES
     return decoders.run(where, count) if part == "decoders" else commands.run(where, count)
 

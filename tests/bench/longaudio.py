@@ -18,7 +18,17 @@ from service.events import Event, Final
 from service.transcriber import StreamTranscriber
 
 from .measuring import BLOCK, Summary
-from .sounds import CHUNK_SECONDS, RATE, ROOM_TONE, Samples, Utterance, draw, transcribe, white
+from .sounds import (
+    CHUNK_SECONDS,
+    RATE,
+    ROOM_TONE,
+    Samples,
+    Utterance,
+    draw,
+    shuffled,
+    transcribe,
+    white,
+)
 
 SETS = ("librispeech-dev", "commonvoice-dev")
 MINUTES = 10.0
@@ -46,7 +56,9 @@ class Track:
     """Begin and end of each, half of the silence around it included."""
 
 
-def run(corpus: Path, minutes: float = MINUTES, decoder: str = "greedy") -> Summary:
+def run(
+    corpus: Path, minutes: float = MINUTES, count: int = UTTERANCES, decoder: str = "greedy"
+) -> Summary:
     """Print the tables and what follows from them."""
     torch.set_num_threads(1)
     began = time.process_time()
@@ -54,7 +66,7 @@ def run(corpus: Path, minutes: float = MINUTES, decoder: str = "greedy") -> Summ
     files = load_recognizer(decoder=decoder, chunk_seconds=CHUNK_SECONDS)
     tracks = [track(corpus, name, minutes) for name in SETS]
     summary = at_endpoints(load_recognizer(decoder=decoder), files, tracks, minutes)
-    utterances = [one for name in SETS for one in draw(corpus, name, UTTERANCES, SEED)]
+    utterances = [one for name in SETS for one in draw(corpus, name, count, SEED)]
     summary |= around_speech(files, utterances)
     summary |= between_speech(files, utterances)
     print(f"\n{time.process_time() - began:.0f} s CPU")
@@ -63,18 +75,16 @@ def run(corpus: Path, minutes: float = MINUTES, decoder: str = "greedy") -> Summ
 
 def track(corpus: Path, name: str, minutes: float) -> Track:
     """So many minutes of a set, in an order drawn by the seed."""
-    rng = np.random.default_rng(SEED)
-    everything = draw(corpus, name, 10**6, SEED)
     half, end = round(BETWEEN * RATE / 2), round(minutes * 60 * RATE)
     chosen, places, at = [], [], 0
-    for i in rng.permutation(len(everything)):
-        length = len(everything[i].samples) + 2 * half
+    for one in shuffled(corpus, name, SEED):
+        length = len(one.samples) + 2 * half
         if at + length > end:
             break
-        chosen.append(everything[i])
+        chosen.append(one)
         places.append((at, at + length))
         at += length
-    samples = white(at, ROOM_TONE, rng)
+    samples = white(at, ROOM_TONE, np.random.default_rng(SEED))
     for one, (start, _) in zip(chosen, places, strict=True):
         samples[start + half : start + half + len(one.samples)] += one.samples
     return Track(samples, tuple(chosen), tuple(places))

@@ -19,7 +19,16 @@ from service.transcriber import StreamTranscriber
 
 from . import music
 from .measuring import BLOCK, Summary
-from .sounds import CHUNK_SECONDS, RATE, Samples, at_level, repeated, unheard_noise, transcribe, white
+from .sounds import (
+    CHUNK_SECONDS,
+    RATE,
+    Samples,
+    at_level,
+    repeated,
+    transcribe,
+    unheard_noise,
+    white,
+)
 
 MINUTES = 10.0
 SEED = 11

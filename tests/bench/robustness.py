@@ -24,8 +24,8 @@ from .sounds import (
     at_rate,
     draw,
     repeated,
-    unheard_noise,
     transcribe,
+    unheard_noise,
 )
 
 SETS = ("librispeech-dev", "commonvoice-dev")

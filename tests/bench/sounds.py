@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -52,13 +53,16 @@ class ArraySource:
         yield AudioReader(RATE, 1, len(self.samples) / RATE, blocks)
 
 
-def draw(corpus: Path, name: str, count: int, seed: int) -> list[Utterance]:
-    """`count` recordings of a list, or all if it has fewer; the same ones for a seed."""
+def shuffled(corpus: Path, name: str, seed: int) -> Iterator[Utterance]:
+    """The recordings of a list in an order that the seed gives, read one by one."""
     recordings = [r for r in read_manifest(manifest(corpus, name)) if r.text]
-    chosen = np.random.default_rng(seed).permutation(len(recordings))[:count]
-    return [
-        Utterance(recordings[i].text or "", read(recordings[i].audio)) for i in sorted(chosen)
-    ]
+    for i in np.random.default_rng(seed).permutation(len(recordings)):
+        yield Utterance(recordings[i].text or "", read(recordings[i].audio))
+
+
+def draw(corpus: Path, name: str, count: int, seed: int) -> list[Utterance]:
+    """The first `count` of those, or all if there are fewer."""
+    return list(islice(shuffled(corpus, name, seed), count))
 
 
 def read(path: Path) -> Samples:
