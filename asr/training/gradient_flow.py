@@ -70,7 +70,7 @@ def loss_gradient(model: AcousticModel, batch: FeatureBatch) -> Tensor:
         log_probs, _ = model(batch.features)
     log_probs.requires_grad_()
     loss = ctc_loss(log_probs[:, model.config.delay :], batch.frames, batch.targets)
-    (gradient,) = torch.autograd.grad(loss, log_probs)
+    gradient: Tensor = torch.autograd.grad(loss, log_probs)[0]
     return gradient
 
 
@@ -86,7 +86,7 @@ def decay(
     recurrent = _recurrent(model)
     state = _leaves(model.initial_state(rows))
     states, scores = [], []
-    for step, piece in enumerate(batch.features.split(config.step_frames, dim=1)):
+    for step, piece in enumerate(torch.split(batch.features, config.step_frames, dim=1)):
         if truncate and step % truncate == 0:
             state = _leaves(state)
         states.append(state[recurrent])
@@ -118,7 +118,7 @@ def weight_gradient(model: AcousticModel, batch: FeatureBatch, truncate: int) ->
     """The gradient of the batch's CTC loss at all weights, as one vector."""
     size = truncate * model.config.step_frames
     state, scores = None, []
-    for piece in batch.features.split(size, dim=1) if size else (batch.features,):
+    for piece in torch.split(batch.features, size, dim=1) if size else (batch.features,):
         log_probs, state = model(piece, state)
         state = tuple(part.detach() for part in state)
         scores.append(log_probs)
@@ -135,7 +135,8 @@ def _leaves(state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 def _recurrent(model: AcousticModel) -> slice:
     """The places of the recurrent layers' tensors in the model's state."""
     first = len(model.front_end.initial_state(1))
-    return slice(first, first + sum(len(layer.initial_state(1)) for layer in model.layers))  # type: ignore[operator]
+    count = sum(len(layer.initial_state(1)) for layer in model.layers)  # type: ignore[operator,misc]
+    return slice(first, first + count)
 
 
 def _norm(gradients: tuple[Tensor | None, ...], batch: int) -> Tensor:
