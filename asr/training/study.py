@@ -187,14 +187,11 @@ def train(trainer: Trainer, run: Run, minutes: float) -> None:
     while True:
         run.steps, run.hours = trainer.step, trainer.hours
         now = {"step": run.steps, "hours": run.hours, "minutes": run.seconds / 60}
-        if flows_due and run.seconds >= flows_due[0]:
-            flows_due.popleft()
+        if passed(flows_due, run.seconds):
             flow = measure(trainer.objective.model, batch, distance=DISTANCE,
                            truncate=run.truncate_steps, clip_norm=bound)
             run.flows.append(now | finite(flow))
-        if scores_due and run.seconds >= scores_due[0]:
-            while scores_due and run.seconds >= scores_due[0]:
-                scores_due.popleft()
+        if passed(scores_due, run.seconds):
             run.scores.append(now | score(trainer))
         if run.seconds >= limit:
             break
@@ -207,6 +204,14 @@ def train(trainer: Trainer, run: Run, minutes: float) -> None:
     found = [norm for norm in run.norms if norm is not None]
     run.skipped = len(run.norms) - len(found)
     run.clipped = (sum(norm > bound for norm in found) + run.skipped) / len(run.norms)
+
+
+def passed(due: deque[float], now: float) -> bool:
+    """Whether there are times that have come; they are taken out."""
+    count = len(due)
+    while due and now >= due[0]:
+        due.popleft()
+    return len(due) < count
 
 
 def finite(flow: Flow) -> dict[str, Any]:

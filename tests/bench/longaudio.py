@@ -250,7 +250,7 @@ def around_speech(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Su
 
 
 def between_speech(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Summary:
-    """Two utterances with a gap: errors, and whether they become two finals."""
+    """Two utterances with a gap: errors, and how often no final spans the gap."""
     pairs = list(zip(utterances[::2], utterances[1::2], strict=False))
     kept = [one for pair in pairs for one in pair]
     alone = sum(
@@ -270,7 +270,8 @@ def between_speech(recognizer: Recognizer, utterances: Sequence[Utterance]) -> S
         total, apart = ErrorCounts(), 0
         for (a, b), result in zip(pairs, transcribe(recognizer, clips), strict=True):
             total += word_errors(f"{a.text} {b.text}", result.text)
-            apart += len(result.finals) > 1
+            middle = len(a.samples) / RATE + gap / 2
+            apart += not any(f.words[0].start < middle < f.words[-1].end for f in result.finals)
         wer, share = total.rate or 0.0, apart / len(pairs)
         print(f"| {gap:g} s | {100 * wer:.1f} % | {share:.0%} |", flush=True)
         summary[f"wer, pairs, gap {gap:g} s"] = round(wer, 4)
