@@ -79,6 +79,7 @@ def decay(
 ) -> list[float]:
     """Relative norms of the gradient at the recurrent states 1 to `distance` steps back.
 
+    Fewer than `distance` where no utterance is so long.
     The states of all layers between two steps are, but for three feature frames that the
     convolutions keep, the only way into the past: their gradient is what flows there.
     """
@@ -92,7 +93,7 @@ def decay(
         states.append(state[recurrent])
         log_probs, state = model(piece, state)
         scores.append(log_probs)
-    total = torch.zeros(distance)
+    total, counts = torch.zeros(distance), torch.zeros(distance)
     steps = int(batch.frames.min()) // config.emissions
     for at in (round(share * steps) - 1 for share in TIMES):
         late = at + config.lookahead  # the step that tells what is heard at this one
@@ -110,7 +111,8 @@ def decay(
             [_norm(gradients[i : i + size], rows) for i in range(0, len(gradients), size)]
         )  # (distance, batch)
         total[: len(norms)] += (norms / norms[0].clamp(min=1e-30)).mean(dim=1)
-    mean = (total / len(TIMES)).nan_to_num(nan=LARGEST, posinf=LARGEST)
+        counts[: len(norms)] += 1
+    mean = (total / counts)[counts > 0].nan_to_num(nan=LARGEST, posinf=LARGEST)
     return [float(value) for value in mean]
 
 
