@@ -128,9 +128,14 @@ def test_every_sample_rate_streams_as_the_whole(
     )
 
 
-def test_silence_gives_no_text(recognizer: Recognizer) -> None:
+@pytest.mark.parametrize("dbfs", [None, -60.0], ids=["digital silence", "low noise"])
+def test_silence_gives_no_text(recognizer: Recognizer, dbfs: float | None) -> None:
+    samples = np.zeros(32_000, np.float32)
+    if dbfs is not None:
+        noise = np.random.default_rng(0).standard_normal(len(samples))
+        samples = (noise * 10 ** (dbfs / 20)).astype(np.float32)
     session = recognizer.new_session(16_000)
-    session.accept(np.zeros(32_000, np.float32))
+    session.accept(samples)
     session.finish()
     drain(recognizer, session)
     assert session.transcript().text == ""
