@@ -20,7 +20,7 @@ from .formats import printable
 
 COMMANDS = (
     "transcribe", "listen", "devices", "evaluate", "grammar", "lm", "train", "tune", "export",
-    "config", "install_service",
+    "pack", "unpack", "config", "install_service",
 )  # fmt: skip
 """Modules of `service.commands`, in the order of the help text."""
 
