@@ -160,7 +160,7 @@ def test_parts_that_are_missing_are_told_in_one_line(
 
 def test_what_the_trainer_would_refuse_is_not_packed(config: TrainConfig, tmp_path: Path) -> None:
     (tmp_path / "rare.jsonl").write_text(json.dumps({"audio": "0.wav", "text": "7 of them"}))
-    with pytest.raises(ManifestError, match="no token for .7."):
+    with pytest.raises(ManifestError, match="no token for"):
         pack_run(config, tmp_path / "parts", LIMIT)
     assert not (tmp_path / "parts").exists()
 
