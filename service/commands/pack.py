@@ -7,7 +7,7 @@ from pathlib import Path
 
 from service.errors import UsageError
 
-RUN_MB, WEIGHTS_MB = 60.0, 15.0
+RUN_MB, WEIGHTS_MB, LARGEST_MB = 60.0, 15.0, 1e6
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,7 +47,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.weights and (args.set or args.checkpoint):
         raise UsageError("--weights packs a checkpoint alone: no --set, no --checkpoint")
-    size = args.part_mb or (WEIGHTS_MB if args.weights else RUN_MB)
+    size = args.part_mb
+    if size is None:
+        size = WEIGHTS_MB if args.weights else RUN_MB
+    if not 0 < size < LARGEST_MB:  # NaN fails, too
+        raise UsageError(f"--part-mb must be between 0 and {LARGEST_MB:g}, got {size:g}")
     limit = round(size * MEGABYTE)
     if args.weights:
         parts = pack_checkpoint(args.source, args.output, limit)

@@ -167,6 +167,7 @@ def test_what_the_trainer_would_refuse_is_not_packed(config: TrainConfig, tmp_pa
 
 def test_weights_are_packed_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pack", "--weights", "--set", "a.b=1", "last.pt", str(tmp_path / "x")]) == 2
+    assert main(["pack", "--part-mb=nan", "last.toml", str(tmp_path / "x")]) == 2
     assert main(["pack", "--weights", str(tmp_path / "last.pt"), str(tmp_path / "x")]) == 1
     assert "no such checkpoint" in capsys.readouterr().err
 
