@@ -37,8 +37,9 @@ class Arriving:
 
     def __init__(self, values: Tensor) -> None:
         self._values = values.to("cpu", non_blocking=True)
-        self._event = torch.cuda.Event() if values.is_cuda else None
-        if self._event is not None:
+        self._event: torch.cuda.Event | None = None
+        if values.is_cuda:
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types
             self._event.record()
 
     def read(self) -> list[float]:
