@@ -11,6 +11,7 @@
     ├── HotwordError           a list of hot words that cannot be used
     ├── GrammarError           a command grammar with a mistake, told with file and line
     ├── ManifestError          a list of recordings that cannot be read
+    ├── PackError              packed files that are damaged, unsafe or not all there
     ├── TextError              a text that cannot be read
     ├── LanguageModelError     a language model that is damaged, ill-formed or cannot be estimated
     └── ConfigError            a setting that is unknown, ill-typed or out of range
@@ -74,6 +75,15 @@ class GrammarError(AsrError):
 
 class ManifestError(AsrError):
     """A list of recordings cannot be read."""
+
+
+class PackError(AsrError):
+    """Files packed for another machine are damaged, unsafe or not all there."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
 
 
 class TextError(AsrError):

@@ -33,11 +33,9 @@ def _register_stand_in() -> None:
 
 
 try:
-    from torchaudio.functional import resample
-    from torchaudio.transforms import MelSpectrogram
+    from torchaudio.transforms import MelSpectrogram, Resample
 except (OSError, ImportError):
     _register_stand_in()
-    from torchaudio.functional import resample
-    from torchaudio.transforms import MelSpectrogram
+    from torchaudio.transforms import MelSpectrogram, Resample
 
-__all__ = ["MelSpectrogram", "resample"]
+__all__ = ["MelSpectrogram", "Resample"]

@@ -167,6 +167,13 @@ class RecurrentLayer(nn.Module):
     def forward(self, x: Tensor, state: ModelState) -> tuple[Tensor, ModelState]:
         """Map (batch, steps, size) to the same shape."""
         y = self.norm(x)
+        if y.is_cuda and torch.is_autocast_enabled("cuda"):
+            # autocast runs cuDNN's cells in fp16 even where bf16 is asked for: gradients vanish
+            with torch.autocast("cuda", enabled=False):
+                return self._recur(x, y.float(), state)
+        return self._recur(x, y, state)
+
+    def _recur(self, x: Tensor, y: Tensor, state: ModelState) -> tuple[Tensor, ModelState]:
         # torch keeps recurrent states as (layers, batch, size)
         h = state[0][None].to(y.dtype)
         if isinstance(self.cell, nn.LSTM):

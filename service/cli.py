@@ -20,7 +20,7 @@ from .formats import printable
 
 COMMANDS = (
     "transcribe", "listen", "run", "status", "control", "doctor", "devices", "evaluate", "grammar",
-    "lm", "train", "tune", "export", "config", "install_service",
+    "lm", "train", "tune", "export", "pack", "unpack", "config", "install_service",
 )  # fmt: skip
 """Modules of `service.commands`, in the order of the help text."""
 

@@ -19,7 +19,7 @@ MODULES = sorted(p for package in ("asr", "service") for p in (ROOT / package).r
 LINES = 310
 TRAINERS = (
     "asr/training/", "service/commands/train.py", "service/commands/tune.py",
-    "service/commands/export.py",
+    "service/commands/export.py", "service/commands/pack.py", "service/commands/unpack.py",
 )
 MICROPHONE = ("service/sources/microphone.py",)
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,8 +17,10 @@ from asr.vocabulary import BLANK_ID, Vocabulary
 from .alignment import align
 from .base import Decoder, DecoderStream, Hypothesis
 from .beam import BeamConfig, BeamDecoder, BeamStream
-from .grammar import Grammar
 from .greedy import GreedyDecoder, GreedyStream
+
+if TYPE_CHECKING:  # its libraries are not needed where models are only trained
+    from .grammar import Grammar
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]

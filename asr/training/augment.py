@@ -5,14 +5,17 @@ Every function draws from the generator it is given, so that a step is repeatabl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from asr.mel_backend import resample
+from asr.mel_backend import Resample
 
 from .config import AugmentConfig
+from .devices import send
 
 
 def uniform(generator: torch.Generator, count: int, low: float, high: float) -> Tensor:
@@ -24,9 +27,15 @@ def change_speed(samples: Tensor, speed: float) -> Tensor:
     """Play (batch, samples) `speed` times as fast, pitch included (Ko et al. 2015)."""
     if speed == 1.0:
         return samples
-    ratio = Fraction(speed).limit_denominator(100)
-    changed: Tensor = resample(samples, ratio.numerator, ratio.denominator)
+    changed: Tensor = _resampler(speed, samples.device)(samples)
     return changed
+
+
+@lru_cache(maxsize=32)
+def _resampler(speed: float, device: torch.device) -> Resample:
+    """Kept, because making its filter takes a copy to the device that everything waits for."""
+    ratio = Fraction(speed).limit_denominator(100)
+    return Resample(ratio.numerator, ratio.denominator).to(device)
 
 
 def speed_length(samples: int, speed: float) -> int:
@@ -56,28 +65,39 @@ def add_noise(samples: Tensor, noise: Tensor, snr: Tensor, lengths: Tensor) -> T
 
 
 def mask_features(
-    features: Tensor, lengths: list[int], config: AugmentConfig, generator: torch.Generator,
+    features: Tensor, lengths: Sequence[int], config: AugmentConfig, generator: torch.Generator,
     frame_seconds: float,
 ) -> Tensor:
     """SpecAugment (Park et al. 2019) on normalised (batch, frames, n_mels): masks are means.
 
     `lengths` are the frames of each row. The input is changed in place and returned.
     """
-    batch, _, n_mels = features.shape
-    widest = config.time_mask_seconds / frame_seconds
+    batch, frames, n_mels = features.shape
     draws = torch.rand(4, batch, max(config.time_masks, config.frequency_masks, 1),
-                       generator=generator).tolist()
-    for row in range(batch):
-        for k in range(config.time_masks):
-            limit = min(widest, config.time_mask_share * lengths[row])
-            width = round(draws[0][row][k] * limit)
-            start = round(draws[1][row][k] * (lengths[row] - width))
-            features[row, start : start + width] = 0.0
-        for k in range(config.frequency_masks):
-            width = round(draws[2][row][k] * config.frequency_mask_bins)
-            start = round(draws[3][row][k] * (n_mels - width))
-            features[row, :, start : start + width] = 0.0
-    return features
+                       generator=generator).double()
+    length = torch.tensor(lengths, dtype=torch.float64)[:, None]
+    limit = (config.time_mask_share * length).clamp(max=config.time_mask_seconds / frame_seconds)
+    hidden = [
+        _spans(draws[:2, :, : config.time_masks], limit, length, frames, features.device),
+        _spans(
+            draws[2:, :, : config.frequency_masks],
+            torch.full_like(length, config.frequency_mask_bins), torch.full_like(length, n_mels),
+            n_mels, features.device,
+        ),
+    ]
+    features.masked_fill_(hidden[0][:, :, None], 0.0)
+    return features.masked_fill_(hidden[1][:, None, :], 0.0)
+
+
+def _spans(
+    draws: Tensor, widest: Tensor, length: Tensor, size: int, device: torch.device
+) -> Tensor:
+    """Which of `size` places of each row lie in a span; `draws` are (2, batch, spans)."""
+    width = (draws[0] * widest).round()
+    start = (draws[1] * (length - width)).round()
+    bounds = send(torch.stack((start, start + width)).long()[..., None], device)
+    place = torch.arange(size, device=device)
+    return ((place >= bounds[0]) & (place < bounds[1])).any(dim=1)  # (batch, size)
 
 
 class Augmenter:
@@ -96,26 +116,24 @@ class Augmenter:
 
     def __call__(self, samples: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
         """Change (batch, samples), whose rows hold `lengths` samples of speech."""
-        c, batch = self.config, len(samples)
+        c, batch, device = self.config, len(samples), samples.device
         if c.rooms and len(self.rooms):
-            chosen = torch.rand(batch, generator=generator) < c.rooms
-            rooms = torch.randint(len(self.rooms), (int(chosen.sum()),), generator=generator)
+            chosen = (torch.rand(batch, generator=generator) < c.rooms).nonzero()[:, 0]
+            rooms = torch.randint(len(self.rooms), (len(chosen),), generator=generator)
             if len(rooms):
-                where = chosen.to(samples.device)
-                samples[where] = reverberate(samples[where], self.rooms[rooms])
+                where = send(chosen, device)
+                samples[where] = reverberate(samples[where], self.rooms[send(rooms, device)])
         if c.noise and len(self.noise):
             snr = uniform(generator, batch, c.snr_low, c.snr_high)
             snr[torch.rand(batch, generator=generator) >= c.noise] = 200.0  # inaudible
             last = max(1, len(self.noise) - samples.shape[1])
-            starts = torch.randint(last, (batch,), generator=generator).tolist()
-            count = samples.shape[1]
-            noise = torch.stack([self._segment(start, count) for start in starts])
-            samples = add_noise(samples, noise, snr.to(samples.device), lengths)
+            starts = torch.randint(last, (batch,), generator=generator)
+            noise = self._segments(send(starts, device), samples.shape[1])
+            samples = add_noise(samples, noise, send(snr, device), lengths)
         gain = 10 ** (uniform(generator, batch, c.gain_low, c.gain_high) / 20)
-        return samples * gain.to(samples.device)[:, None]
+        return samples * send(gain, device)[:, None]
 
-    def _segment(self, start: int, count: int) -> Tensor:
-        piece = self.noise[start : start + count].float() / 32768
-        if len(piece) < count:
-            piece = piece.repeat(-(-count // len(piece)))[:count]
-        return piece
+    def _segments(self, starts: Tensor, count: int) -> Tensor:
+        """Noise (batch, count) from each start on; what is too short begins again."""
+        index = starts[:, None] + torch.arange(count, device=starts.device)
+        return self.noise[index.remainder_(len(self.noise))].float() / 32768

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -170,6 +171,26 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
         return schema.build(TrainConfig, table)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def as_toml(config: TrainConfig) -> str:
+    """The settings as a file that `read_config` understands."""
+    lines = []
+    for section, table in schema.as_table(config).items():
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {_value(v)}" for key, v in table.items() if v is not None]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_value(k)} = {_value(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, str):  # JSON's escapes are TOML's
+        return json.dumps(value, ensure_ascii=False)
+    return repr(value).lower()  # true, false, numbers, inf
 
 
 def expand(text: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asr.errors import ManifestError
 from asr.features import FeatureExtractor
-from asr.manifest import Recording, read_lines, resolve_audio
+from asr.manifest import Recording
 from asr.model import ModelConfig
 from asr.vocabulary import Vocabulary
 
 from .augment import Augmenter, change_speed, mask_features, speed_length, uniform
-from .config import AugmentConfig, DataConfig, TrainConfig, expand
-from .corpora import keep_within, read_corpus
+from .config import AugmentConfig, DataConfig, TrainConfig
+from .devices import send
 from .objective import DenseTargets, Targets, needed_frames
 from .rooms import room_responses
+from .selection import encode_texts, noise_files, select
 from .store import AudioStore
 from .teacher import TeacherStates
 
@@ -55,37 +54,15 @@ def load_dataset(
     sources: tuple[str, ...], data: DataConfig, vocabulary: Vocabulary, sample_rate: int,
     cache: Path, *, limit_hours: float | None = None, limit: int | None = None, seed: int = 0,
 ) -> Dataset:
-    """Read, filter and decode the recordings of `sources`.
+    """Read, filter and decode the recordings of `sources`; see `select`.
 
-    `limit_hours` and `limit` (recordings) keep a random part, the same for a seed. Raises
-    ManifestError for recordings without text or with characters outside the vocabulary.
+    Raises ManifestError for recordings that cannot be learnt from.
     """
-    recordings: list[Recording] = []
-    repeats: list[int] = []
-    for source in sources:
-        found = keep_within(read_corpus(expand(source)), data.minimum)
-        found = [r for r in found if r.seconds is None or r.seconds <= data.max_seconds]
-        recordings += found
-        times = [n for part, n in data.repeat.items() if part in source]
-        repeats += [times[0] if times else 1] * len(found)
-    if limit is not None or limit_hours is not None:
-        order = np.random.default_rng(seed).permutation(len(recordings))[:limit]
-        seconds = np.cumsum([recordings[int(i)].seconds or 5.0 for i in order])
-        count = int((seconds <= (limit_hours or np.inf) * 3600).sum())
-        chosen = [int(i) for i in order[: max(count, 1)]]
-        recordings, repeats = [recordings[i] for i in chosen], [repeats[i] for i in chosen]
-    if not recordings:
-        raise ManifestError(f"no recordings in {', '.join(sources) or 'an empty list'}")
-    tokens = []
-    for recording in recordings:
-        if recording.text is None:
-            raise ManifestError(f"{recording.audio}: no text to learn from")
-        try:
-            tokens.append(vocabulary.encode(recording.text))
-        except ValueError as error:
-            raise ManifestError(f"{recording.audio}: {error}") from error
+    chosen = select(sources, data, limit_hours=limit_hours, limit=limit, seed=seed)
+    recordings = [c.recording for c in chosen]
+    tokens = encode_texts(recordings, vocabulary)
     store = AudioStore.open([r.audio for r in recordings], cache, sample_rate)
-    return Dataset(recordings, store, tokens, repeats)
+    return Dataset(recordings, store, tokens, [c.repeat for c in chosen])
 
 
 def load_augmenter(config: TrainConfig, cache: Path, device: torch.device) -> Augmenter:
@@ -93,7 +70,7 @@ def load_augmenter(config: TrainConfig, cache: Path, device: torch.device) -> Au
     augment, rate = config.augment, config.features.sample_rate
     noise = torch.zeros(0, dtype=torch.int16)
     if augment.noise and config.data.noise:
-        store = AudioStore.open(_noise_files(config.data), cache, rate)
+        store = AudioStore.open([path for path, _ in noise_files(config.data)], cache, rate)
         noise = store.samples.to(device)
     rooms = torch.zeros(0, 1)
     if augment.rooms:
@@ -104,17 +81,6 @@ def load_augmenter(config: TrainConfig, cache: Path, device: torch.device) -> Au
     return Augmenter(augment, noise, rooms, rate)
 
 
-def _noise_files(data: DataConfig) -> list[Path]:
-    excluded = re.compile(data.noise_exclude) if data.noise_exclude else None
-    files = []
-    for source in data.noise:
-        path = expand(source)
-        for _, row in read_lines(path):
-            if excluded is None or not excluded.search(str(row.get("kind", ""))):
-                files.append(resolve_audio(path, row["audio"]))
-    return files
-
-
 @dataclass(frozen=True)
 class FeatureBatch:
     """What one training step takes."""
@@ -122,7 +88,7 @@ class FeatureBatch:
     features: Tensor
     """(batch, frames, n_mels), padded to whole steps and for the look-ahead."""
     frames: Tensor
-    """Output frames of each row."""
+    """Output frames of each row; on the CPU, where CTC wants to know them."""
     targets: Targets
     seconds: float
     """Audio in the batch, padding not counted."""
@@ -180,25 +146,20 @@ class BatchMaker:
     def _augmented(self, placed: _Placed, generator: torch.Generator) -> Tensor:
         if self.augmenter is None:
             return placed.audio
-        lengths = torch.tensor(placed.lengths, device=placed.audio.device)
+        lengths = send(torch.tensor(placed.lengths), placed.audio.device)
         return self.augmenter(placed.audio, lengths, generator)
 
     def _assemble(self, rows: list[int], generator: torch.Generator) -> _Placed:
         store, config = self.dataset.store, self._augment
         rate = store.sample_rate
-        clips = [store[i] for i in rows]
         speed = self.augmenter.draw_speed(generator) if self.augmenter else 1.0
-        padded = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True).float() / 32768
-        padded = change_speed(padded, speed)
+        padded = change_speed(store.padded(rows), speed)
         tail = self.extractor.config.tail_samples
         lead = (uniform(generator, len(rows), 0, config.lead) * rate).int().tolist()
         trail = (uniform(generator, len(rows), 0, config.trail) * rate).int().tolist()
-        spans = [speed_length(len(clip), speed) for clip in clips]
+        spans = [speed_length(int(n), speed) for n in store.lengths[rows]]
         lengths = [a + n + b + tail for a, n, b in zip(lead, spans, trail, strict=True)]
-        audio = padded.new_zeros(len(rows), max(lengths))
-        for row, (start, n) in enumerate(zip(lead, spans, strict=True)):
-            audio[row, start : start + n] = padded[row, :n]
-        return _Placed(audio, lengths, lead, speed)
+        return _Placed(shift(padded, lead, spans, max(lengths)), lengths, lead, speed)
 
     @property
     def _augment(self) -> AugmentConfig:
@@ -219,23 +180,25 @@ class BatchMaker:
         due = [-(-count // step) * self.model.emissions for count in counts]
         tokens = [self.dataset.tokens[i] for i in rows]
         fits = [needed_frames(t) <= n for t, n in zip(tokens, due, strict=True)]
+        device = features.device
         if not whole:
-            for row, count in enumerate(counts):
-                features[row, count:] = 0.0  # what a stream's last chunk is padded with
+            ends = send(torch.tensor(counts)[:, None], device)
+            behind = torch.arange(features.shape[1], device=device) >= ends
+            # what a stream's last chunk is padded with
+            features = features.masked_fill(behind[..., None], 0.0)
         if self.augmenter is not None:
             mask_features(features, counts, self._augment, generator, c.frame_seconds)
         keep = [i for i, fit in enumerate(fits) if fit or keep_all]
         if len(keep) < len(rows):
-            features = features[keep]
+            features = features[send(torch.tensor(keep, dtype=torch.long), device)]
         missing = -features.shape[1] % step + self.model.lookahead * step
         features = torch.nn.functional.pad(features, (0, 0, 0, missing))
-        device = features.device
         kept = [tokens[i] for i in keep]
         targets = Targets(
-            torch.tensor([t for row in kept for t in row], dtype=torch.long, device=device),
-            torch.tensor([len(row) for row in kept], dtype=torch.long, device=device),
+            send(torch.tensor([t for row in kept for t in row], dtype=torch.long), device),
+            torch.tensor([len(row) for row in kept], dtype=torch.long),
         )
-        frames = torch.tensor([due[i] for i in keep], dtype=torch.long, device=device)
+        frames = torch.tensor([due[i] for i in keep], dtype=torch.long)
         seconds = sum(lengths) / c.sample_rate
         dense = self._dense(rows, placed, keep, max(due)) if self.teacher is not None else None
         return FeatureBatch(features, frames, targets, seconds, fits.count(False), dense)
@@ -247,13 +210,17 @@ class BatchMaker:
         assert self.teacher is not None
         c = self.extractor.config
         seconds = np.arange(frames) * self.model.subsampling * c.frame_seconds
-        found = [
-            self.teacher.at(
-                rows[i],
-                (seconds - self.teacher_delay - placed.leads[i] / c.sample_rate) * placed.speed,
-            )
-            for i in keep
-        ]
-        device = placed.audio.device
-        states = torch.from_numpy(np.stack([values for values, _ in found])).to(device)
-        return DenseTargets(states, torch.stack([exists for _, exists in found]).to(device))
+        leads = np.array([placed.leads[i] for i in keep])[:, None] / c.sample_rate
+        times = (seconds - self.teacher_delay - leads) * placed.speed
+        return DenseTargets(*self.teacher.at([rows[i] for i in keep], times))
+
+
+def shift(padded: Tensor, leads: list[int], spans: list[int], size: int) -> Tensor:
+    """(rows, size) with `spans` samples of each row behind `leads` zeros, and zeros after."""
+    if not padded.shape[1]:
+        return padded.new_zeros(len(padded), size)
+    bounds = send(torch.tensor([leads, spans])[..., None], padded.device)
+    place = torch.arange(size, device=padded.device) - bounds[0]
+    outside = (place < 0) | (place >= bounds[1])
+    index = place.clamp_(0, padded.shape[1] - 1)
+    return padded.gather(1, index).masked_fill_(outside, 0.0)

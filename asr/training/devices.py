@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from asr.errors import ConfigError
 
@@ -23,6 +23,31 @@ class Placement:
     def is_first(self) -> bool:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
+
+
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """A copy on `device`, without waiting until the device has done what it was asked before."""
+    if device.type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
+class Arriving:
+    """Numbers on their way from a device, read without waiting for what it does after them."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values.to("cpu", non_blocking=True)
+        self._event: torch.cuda.Event | None = None
+        if values.is_cuda:
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types
+            self._event.record()
+
+    def read(self) -> list[float]:
+        """The numbers, as soon as they are there."""
+        if self._event is not None:
+            self._event.synchronize()
+        numbers: list[float] = self._values.tolist()
+        return numbers
 
 
 def place(name: str) -> Placement:

@@ -18,7 +18,7 @@ from .teacher import TeacherHead
 
 @dataclass(frozen=True)
 class Targets:
-    """Token ids of a batch, concatenated, and the length of each row."""
+    """Token ids of a batch, concatenated, and the length of each row (on the CPU)."""
 
     tokens: Tensor
     lengths: Tensor
@@ -108,4 +108,4 @@ def ctc_loss(log_probs: Tensor, frames: Tensor, targets: Targets) -> Tensor:
         reduction="sum",
         zero_infinity=True,
     )
-    return total / targets.lengths.sum().clamp(min=1)
+    return total / max(1, int(targets.lengths.sum()))

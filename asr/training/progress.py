@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
 
 LOG_FILE, CURVE_FILE = "log.jsonl", "curve.png"
 
@@ -43,7 +46,10 @@ class Progress:
         """End the bar and draw the curve."""
         self._bar.close()
         if self._enabled and self._path.exists():
-            draw_curve(self._path, self._path.with_name(CURVE_FILE))
+            try:
+                draw_curve(self._path, self._path.with_name(CURVE_FILE))
+            except ModuleNotFoundError:
+                logger.warning("no %s: matplotlib is missing", CURVE_FILE)
 
 
 def drop_after(path: Path, step: int) -> None:

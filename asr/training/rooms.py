@@ -19,14 +19,19 @@ def room_responses(
     them, reverberation times (seconds) drawn from `rt60`. Each response begins at its direct
     sound, so that speech keeps its place in time, and has unit energy.
     """
-    low, high = rt60
-    path = cache / f"rooms-{count}-{low}-{high}-{sample_rate}-{seed}.npy"
+    path = cache / responses_file(count, rt60, sample_rate, seed)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part.npy")
         np.save(part, _simulate(count, rt60, sample_rate, seed))
         part.replace(path)
     return torch.from_numpy(np.load(path)).float()
+
+
+def responses_file(count: int, rt60: tuple[float, float], sample_rate: int, seed: int) -> str:
+    """Name of the file in the cache that keeps such responses."""
+    low, high = rt60
+    return f"rooms-{count}-{low}-{high}-{sample_rate}-{seed}.npy"
 
 
 def _simulate(

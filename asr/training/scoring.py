@@ -30,7 +30,7 @@ def transcribe(
     for at in range(0, len(order), BATCH):
         rows = order[at : at + BATCH]
         batch = maker(rows, generator, keep_all=True)
-        log_probs, _ = model(batch.features)
+        log_probs = model(batch.features)[0].cpu()  # at once: the search goes frame by frame
         for i, scores, frames in zip(rows, log_probs, batch.frames.tolist(), strict=True):
             stream = GreedyDecoder().new_stream()
             stream.advance(scores[model.config.delay :][:frames])

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from asr.bundle import load_bundle
 from asr.errors import BundleError
 
 if TYPE_CHECKING:
@@ -41,6 +40,8 @@ def set_statistics(trainer: Trainer) -> None:
 
 def warm_start(trainer: Trainer, path: Path) -> None:
     """Take weights and statistics of a bundle; BundleError if its shape differs."""
+    from asr.bundle import load_bundle  # all of decoding comes with it
+
     bundle = load_bundle(path)
     wanted, found = trainer.config.model, bundle.manifest.model
     ignored = {"dropout"}

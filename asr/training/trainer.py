@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 from asr import schema
 from asr.errors import BundleError
@@ -27,7 +27,7 @@ from . import checkpoint
 from .batches import Batch, bucketed_batches, share, stream_batches
 from .config import TrainConfig, expand
 from .dataset import BatchMaker, FeatureBatch, load_augmenter, load_dataset
-from .devices import Placement, place
+from .devices import Arriving, Placement, place
 from .objective import Objective
 from .optimizer import MovingAverage, learning_rate, make_optimizer
 from .progress import Progress
@@ -94,10 +94,13 @@ class Trainer:
         augmenter = load_augmenter(self.config, cache, self.place.device)
         if self.place.is_first and self.place.world_size > 1:
             distributed.barrier()
-        self.train_set = self.train_set.to(self.place.device)
-        self.dev_set = self.dev_set and self.dev_set.to(self.place.device)
+        device = self.place.device
+        self.train_set = self.train_set.to(device)
+        self.dev_set = self.dev_set and self.dev_set.to(device)
         teacher = (
-            TeacherStates.open(expand(data.teacher), [r.audio for r in self.train_set.recordings])
+            TeacherStates.open(
+                expand(data.teacher), [r.audio for r in self.train_set.recordings]
+            ).to(device)
             if data.teacher
             else None
         )
@@ -114,20 +117,21 @@ class Trainer:
         run = self.config.run
         began = saved = time.monotonic()
         progress = Progress(self.output, run.steps, self.step, enabled=self.place.is_first)
-        losses: list[float] = []
+        figures: list[Arriving] = []
         try:
             while self.step < run.steps:
-                loss, norm = self.train_step()
+                figures.append(self.update())
+                loss, norm = figures[-2:][0].read()  # the step before: the next is under way
                 rate = learning_rate(self.config.optimizer, self.step - 1, run.steps)
                 progress.step(loss=loss, learning_rate=rate, gradient_norm=norm)
-                losses.append(loss)
                 if self.step % LOG_STEPS == 0:
+                    mean = sum(each.read()[0] for each in figures) / len(figures)
                     progress.log(
-                        step=self.step, hours=self.hours, loss=sum(losses) / len(losses),
+                        step=self.step, hours=self.hours, loss=mean,
                         learning_rate=rate, gradient_norm=norm,
                         minutes=(time.monotonic() - began) / 60,
                     )
-                    losses.clear()
+                    figures.clear()
                 if self.step % run.evaluate_steps == 0 or self.step == run.steps:
                     self._evaluate(progress)
                 now = time.monotonic()
@@ -144,6 +148,14 @@ class Trainer:
 
     def train_step(self) -> tuple[float, float]:
         """One update; returns the loss per token and the gradient norm before clipping."""
+        loss, norm = self.update().read()
+        return loss, norm
+
+    def update(self) -> Arriving:
+        """The same, with the loss and the norm still on their way.
+
+        Nothing here waits for the device but what torch's CTC loss copies to it.
+        """
         rank, seed = self.place.rank, self.config.run.seed
         mixed = (seed * 1_000_003 + self.step) * 1_009 + rank
         torch.manual_seed(mixed)  # dropout
@@ -161,15 +173,21 @@ class Trainer:
         loss.backward()
         clip = self.config.optimizer.clip_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self.objective.parameters(), clip)
-        if torch.isfinite(norm):  # one bad batch must not ruin the weights
-            self.optimizer.step()
+        self._forget_unless(torch.isfinite(norm))
+        self.optimizer.step()
         self._state = state if self.config.loss.carry_state else None
         self.step += 1
         self.at += 1
         self.hours += batch.seconds * self.place.world_size / 3600
         self.dropped += batch.dropped
         self.average.update(self.objective, self.step)
-        return loss.item(), norm.item()
+        return Arriving(torch.stack((loss.detach(), norm)))
+
+    def _forget_unless(self, finite: Tensor) -> None:
+        """One bad batch must not ruin the weights: its gradients become zeros."""
+        for parameter in self.objective.parameters():
+            if parameter.grad is not None:
+                parameter.grad.masked_fill_(~finite, 0.0)
 
     def _next_batch(self, generator: torch.Generator) -> FeatureBatch:
         if self.at >= len(self._batches):

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         trainer = Trainer(config)
         trainer.run()
     except ModuleNotFoundError as error:
-        if error.name in ("matplotlib", "pyroomacoustics"):
+        if error.name == "pyroomacoustics":
             raise ConfigError(f"{error.name} is missing: pip install 'asrd[train]'") from error
         raise
     return 0

@@ -82,6 +82,26 @@ def test_masks_stay_inside_the_utterance_and_their_share() -> None:
         assert not len(hidden) or int(hidden.max()) < 200
 
 
+def test_masks_of_a_batch_are_those_that_a_loop_over_its_rows_makes() -> None:
+    config = AugmentConfig(time_masks=2, time_mask_share=0.3, frequency_masks=3)
+    lengths = [200, 17, 0, 300]
+    features = mask_features(
+        torch.ones(4, 300, 80), lengths, config, torch.Generator().manual_seed(5), 0.01
+    )
+    draws = torch.rand(4, 4, 3, generator=torch.Generator().manual_seed(5)).tolist()
+    expected = torch.ones(4, 300, 80)
+    for row, length in enumerate(lengths):
+        for k in range(2):
+            width = round(draws[0][row][k] * min(40, 0.3 * length))
+            start = round(draws[1][row][k] * (length - width))
+            expected[row, start : start + width] = 0
+        for k in range(3):
+            width = round(draws[2][row][k] * config.frequency_mask_bins)
+            start = round(draws[3][row][k] * (80 - width))
+            expected[row, :, start : start + width] = 0
+    assert torch.equal(features, expected)
+
+
 @given(
     lengths=st.lists(st.integers(1, 400), min_size=1, max_size=80),
     budget=st.integers(1, 2000),
