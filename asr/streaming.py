@@ -202,11 +202,15 @@ class Session:
     def transcript(self, final: bool = False) -> Transcript:
         """The same as words with times. Pure."""
         unit, start = self._recognizer.frame_seconds, self.utterance_start
-        best, vocabulary = self.hypothesis(final), self._recognizer.vocabulary
+        vocabulary, config = self._recognizer.vocabulary, self._confidence if final else None
+        # read once: a grammar interprets its sentence at each final reading
+        readings = (
+            [self.hypothesis(final)] if config is None else self._search.n_best(READINGS, final)
+        )
+        best = readings[0]
         words = words_of(best, vocabulary, unit, start * unit)
-        if final and words and self._confidence is not None:
-            shares = word_shares(self._search.n_best(READINGS, final), vocabulary)
-            words = with_confidences(words, shares, self._confidence)
+        if words and config is not None:
+            words = with_confidences(words, word_shares(readings, vocabulary), config)
         stable = len(words) if final else stable_words(best, vocabulary)
         return Transcript(
             words, start * unit, self.frame * unit, stable, best.understood, best.interpretation

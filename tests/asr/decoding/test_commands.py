@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from asr.decoding.base import Hypothesis
 from asr.decoding.beam import BeamConfig, BeamDecoder
 from asr.decoding.commands import CommandConfig, CommandDecoder, CommandStream
+from asr.decoding.confidence import ConfidenceConfig
 from asr.decoding.grammar import Grammar, compile_grammar, read_document, union
 from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.hotwords import Hotword, HotwordScorer
 from asr.errors import ConfigError
 from asr.vocabulary import BLANK, WORD_START, Vocabulary
+from tests.equivalence import babbler
 
 from .conftest import LETTERS, spoken
 from .grammar.conftest import HOME, compile_text
@@ -221,6 +223,17 @@ def test_rejected_speech_is_decoded_by_the_free_decoder(home: Grammar) -> None:
     best = stream.hypothesis(final=True)
     assert (text_of(best), best.understood) == ("what now", False)
     assert text_of(heard(home, log_probs)) != "what now"
+
+
+def test_a_final_interprets_its_sentence_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    grammar = compile_text("intents: {Do: {data: [{sentences: ['a']}]}}")
+    free = BeamDecoder(confidence=ConfidenceConfig())
+    session = babbler("gru").new_session(16_000, decoder=CommandDecoder(grammar, LETTERS, free))
+    session._search.advance(spoken("a"))
+    asked: list[str] = []
+    monkeypatch.setattr(grammar, "interpret", asked.append)
+    assert session.transcript(final=True).understood
+    assert asked == ["a"]
 
 
 TINY = Vocabulary([BLANK, WORD_START, "a", "b"])
