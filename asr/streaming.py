@@ -57,6 +57,8 @@ class Transcript:
     """Whether it is a sentence of the grammar in force; None where there is none."""
     interpretation: Interpretation | None = None
     """What such a sentence asks for."""
+    wake: int = 0
+    """Words at the start that are a wake phrase."""
 
     @property
     def text(self) -> str:
@@ -213,7 +215,8 @@ class Session:
             words = with_confidences(words, word_shares(readings, vocabulary), config)
         stable = len(words) if final else stable_words(best, vocabulary)
         return Transcript(
-            words, start * unit, self.frame * unit, stable, best.understood, best.interpretation
+            words, start * unit, self.frame * unit, stable, best.understood, best.interpretation,
+            best.wake,
         )
 
     def start_utterance(self) -> None:

@@ -48,6 +48,8 @@ class Final:
     """Whether it is a command of the grammar in force; None where there is none."""
     interpretation: Interpretation | None = None
     """Intent and slots of a command."""
+    wake: bool = False
+    """Whether it begins with a wake phrase."""
 
     @property
     def text(self) -> str:

@@ -26,6 +26,7 @@ from .endpointing import EndpointConfig, is_endpoint
 from .events import Event, Final, Partial
 from .gate import Gate
 from .numbers import Rewrite
+from .wake import Ear, Wake
 
 
 class StreamTranscriber:
@@ -42,17 +43,20 @@ class StreamTranscriber:
         partials: bool = True,
         rewrite: Rewrite | None = None,
         gate: Gate | None = None,
+        wake: Wake | None = None,
     ) -> None:
         """AudioFormatError for a rate or a count of channels that no session takes.
 
         Without `partials` only finals are told, which saves rendering text at each step.
         `rewrite` changes the words of finals, as `service.numbers` does. `gate` keeps silence
-        from the network; it belongs to this stream alone.
+        from the network; it belongs to this stream alone. With `wake` commands count only behind
+        a wake phrase.
         """
-        self.session = recognizer.new_session(sample_rate, channels)
+        self._ear = None if wake is None else Ear(wake)
         self._recognizer, self._channels = recognizer, channels
         self._sample_rate = sample_rate
-        self._origin = self._offset = 0.0
+        self._origin = 0.0
+        self._fresh_session(0.0)
         self._gate = gate
         if gate is not None:
             gate.start(sample_rate)
@@ -86,6 +90,8 @@ class StreamTranscriber:
     def events(self) -> list[Event]:
         """What is due after one step of the session."""
         best = self.session.hypothesis()
+        if not best.tokens:
+            self._choose_ear()
         silence = self._detected_silence()
         if self._ends(best, silence):
             events = self._close()
@@ -103,15 +109,30 @@ class StreamTranscriber:
         return self._close()
 
     def _fresh_session(self, offset: float) -> None:
-        self.session = self._recognizer.new_session(self._sample_rate, self._channels)
         self._offset = offset
+        self.session = self._recognizer.new_session(
+            self._sample_rate, self._channels, decoder=self._ear and self._ear.decoder(offset)
+        )
+
+    @property
+    def _now(self) -> float:
+        """The stream's time up to which it has been decoded."""
+        return self._offset + self.session.frame * self._unit
+
+    def _choose_ear(self) -> None:
+        """Where nothing has been said when the time for commands runs out, they count no more."""
+        if self._ear is None:
+            return
+        decoder = self._ear.decoder(self._now)
+        if decoder is not self.session.decoder:
+            self.session.decoder = decoder
+            self.session.start_utterance()
 
     def _detected_silence(self) -> float:
         """Seconds without speech, by the detector, before what has been decoded."""
         if self._gate is None:
             return 0.0
-        now = self._offset - self._origin + self.session.frame * self._unit
-        return self._gate.silence_at(now)
+        return self._gate.silence_at(self._now - self._origin)
 
     def _ends(self, best: Hypothesis, detected_silence: float) -> bool:
         last = best.tokens[-1] if best.tokens else None
@@ -131,8 +152,7 @@ class StreamTranscriber:
         if text == self._shown:
             return []
         self._shown = text
-        now = self._offset + self.session.frame * self._unit
-        start, end = (words[0].start, words[-1].end) if words else (now, now)
+        start, end = (words[0].start, words[-1].end) if words else (self._now, self._now)
         return [Partial(self._stream, self._utterance, text, start, end, transcript.stable)]
 
     def _close(self) -> list[Event]:
@@ -140,16 +160,20 @@ class StreamTranscriber:
         events: list[Event] = []
         if transcript.words:
             words = self._timed(transcript.words)
+            if self._ear is not None and transcript.wake:
+                self._ear.open(words[transcript.wake - 1].end)
             if self._rewrite is not None:
                 words = self._rewrite(words)
             events = [
                 Final(self._stream, self._utterance, words, transcript.understood,
-                      transcript.interpretation)
+                      transcript.interpretation, transcript.wake > 0)
             ]
             self._utterance += 1
         elif self._shown:  # the search took back what had been shown
             events = self._partial()
         self._shown = ""
+        if self._ear is not None:
+            self.session.decoder = self._ear.decoder(self._now)
         self.session.start_utterance()
         return events
 

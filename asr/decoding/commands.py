@@ -141,10 +141,12 @@ class CommandStream:
             free = self._free.hypothesis(final)
             return replace(free, understood=False, stable=len(free.tokens) if final else 0)
         accepting, continues = self._ends(within)
-        text = self._decoder.vocabulary.decode(within.tokens)
+        text, grammar = self._decoder.vocabulary.decode(within.tokens), self._decoder.grammar
+        wake = grammar.wake_words(text)
+        command = len(text.split()) > wake  # a wake phrase alone asks for nothing
         return replace(
-            within, understood=True,
-            interpretation=self._decoder.grammar.interpret(text) if final else None,
+            within, understood=command, wake=wake,
+            interpretation=grammar.interpret(text) if final and command else None,
             accepting=accepting, continues=continues,
             stable=len(within.tokens) if final else 0,
         )
@@ -152,7 +154,7 @@ class CommandStream:
     def n_best(self, count: int, final: bool = False) -> list[Hypothesis]:
         """Sentences of the grammar if it was understood, else free readings."""
         best = self.hypothesis(final)
-        rivals = self._within if best.understood else self._free
+        rivals = self._within if best.understood or best.wake else self._free
         return [best, *rivals.n_best(count, final)[1:]][:count]
 
     def _ends(self, hypothesis: Hypothesis) -> tuple[bool, bool]:
