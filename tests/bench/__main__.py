@@ -12,10 +12,10 @@ import sys
 
 from asr.locations import MODEL_VARIABLE
 
-from . import commands, decoders, transcribe
+from . import commands, daemon, decoders, endpoints, transcribe
 from .measuring import Summary, corpus
 
-PARTS = ("transcribe", "decoders", "commands")
+PARTS = ("transcribe", "decoders", "commands", "endpoints", "daemon")
 
 
 def main() -> int:
@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (all)")
     parser.add_argument("--model", metavar="DIR", help="a bundle folder (the default model)")
     parser.add_argument("--utterances", type=int, default=100, metavar="N", help="a part (100)")
+    parser.add_argument("--hours", type=float, default=0.2, metavar="N", help="of the soak (0.2)")
     args = parser.parse_args()
     if unknown := set(args.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
@@ -33,14 +34,14 @@ def main() -> int:
     passed = True
     for part in args.parts or PARTS:
         print(f"{part}:")
-        found = run(part, args.utterances)
+        found = run(part, args.utterances, args.hours)
         passed &= bool(found.pop("passed", True))
         summary |= found
     print(json.dumps(summary | {"passed": passed}))
     return 0 if passed else 1
 
 
-def run(part: str, utterances: int) -> Summary:
+def run(part: str, utterances: int, hours: float) -> Summary:
     """One part's figures."""
     if part == "transcribe":
         return transcribe.run()
@@ -50,6 +51,10 @@ def run(part: str, utterances: int) -> Summary:
         return {}
     if part == "decoders":
         return decoders.run(where, utterances)
+    if part == "endpoints":
+        return endpoints.run(where, utterances)
+    if part == "daemon":
+        return daemon.run(where, utterances, hours)
     return commands.run(where, utterances)
 
 

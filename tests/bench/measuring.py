@@ -17,6 +17,7 @@ from torch import Tensor
 
 from asr.bundle import Bundle
 from asr.decoding.base import Decoder, Hypothesis
+from asr.decoding.confidence import ConfidenceConfig
 from asr.manifest import read_manifest
 from asr.streaming import Recognizer
 
@@ -43,6 +44,7 @@ class _Recorder:
     """A decoder that keeps what it is given."""
 
     last_token = 0
+    confidence: ConfidenceConfig | None = None
 
     def __init__(self) -> None:
         self.chunks: list[Tensor] = []
@@ -55,6 +57,9 @@ class _Recorder:
 
     def hypothesis(self, final: bool = False) -> Hypothesis:
         return Hypothesis()
+
+    def n_best(self, count: int, final: bool = False) -> list[Hypothesis]:
+        return [Hypothesis()]
 
 
 def manifest(corpus: Path, name: str) -> Path:
