@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from asr.decoding.base import Hypothesis, Word
 from asr.streaming import Recognizer
+from asr.vocabulary import Vocabulary
 
 from .endpointing import EndpointConfig, is_endpoint
 from .events import Event, Final, Partial
@@ -110,8 +111,9 @@ class StreamTranscriber:
 
     def _fresh_session(self, offset: float) -> None:
         self._offset = offset
+        decoder = None if self._ear is None else self._ear.decoder(offset)
         self.session = self._recognizer.new_session(
-            self._sample_rate, self._channels, decoder=self._ear and self._ear.decoder(offset)
+            self._sample_rate, self._channels, decoder=decoder
         )
 
     @property
@@ -136,11 +138,12 @@ class StreamTranscriber:
 
     def _ends(self, best: Hypothesis, detected_silence: float) -> bool:
         last = best.tokens[-1] if best.tokens else None
+        silent = silent_frames(best, self._vocabulary) * self._unit
         return is_endpoint(
             self._endpoint,
             utterance=best.length * self._unit,
             # noise may be babbled into words: the detector knows better
-            trailing_silence=max(best.trailing_blanks * self._unit, detected_silence),
+            trailing_silence=max(silent, detected_silence),
             has_speech=last is not None,
             between_words=last is not None and self._vocabulary.is_boundary(last),
             complete=best.accepting and not best.continues,
@@ -184,3 +187,13 @@ class StreamTranscriber:
         return tuple(
             replace(w, start=self._offset + w.start, end=self._offset + w.end) for w in words
         )
+
+
+def silent_frames(best: Hypothesis, vocabulary: Vocabulary) -> int:
+    """Output frames since the last letter: the mark behind a word is written in silence."""
+    last = len(best.tokens) - 1
+    while last >= 0 and vocabulary.is_boundary(best.tokens[last]):
+        last -= 1
+    if last < 0 or last == len(best.tokens) - 1:
+        return best.trailing_blanks
+    return best.length - 1 - best.frames[last]

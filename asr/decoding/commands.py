@@ -21,6 +21,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 
 
+SENTENCE_MARGIN = 0.2
+"""Nats a token by which a whole sentence may be less likely than a mere beginning of one and
+still be taken for complete."""
+
+
 class GrammarScorer:
     """Allows sentences of a grammar and nothing else.
 
@@ -140,7 +145,7 @@ class CommandStream:
         if not understood:
             free = self._free.hypothesis(final)
             return replace(free, understood=False, stable=len(free.tokens) if final else 0)
-        accepting, continues = self._ends(within)
+        accepting, continues = self._ends(within if final else self._sentence(within))
         text, grammar = self._decoder.vocabulary.decode(within.tokens), self._decoder.grammar
         wake = grammar.wake_words(text)
         command = len(text.split()) > wake  # a wake phrase alone asks for nothing
@@ -156,6 +161,16 @@ class CommandStream:
         best = self.hypothesis(final)
         rivals = self._within if best.understood or best.wake else self._free
         return [best, *rivals.n_best(count, final)[1:]][:count]
+
+    def _sentence(self, beginning: Hypothesis) -> Hypothesis:
+        """The whole sentence that sounds about as likely as the likeliest beginning, if any.
+
+        Else "on tv" would wait for ever for what follows on "on the".
+        """
+        whole = self._within.hypothesis(final=True)
+        behind = (beginning.score - whole.score) / max(1, len(whole.tokens))
+        near = behind <= SENTENCE_MARGIN and self.distance(True) <= self._decoder.config.threshold
+        return whole if near else beginning
 
     def _ends(self, hypothesis: Hypothesis) -> tuple[bool, bool]:
         """Whether a sentence is complete, and whether a longer one begins like this."""

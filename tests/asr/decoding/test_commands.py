@@ -144,6 +144,15 @@ def test_prefixes_know_whether_they_end_and_go_on(
     assert (best.accepting, best.continues) == (accepting, continues)
 
 
+def test_a_sentence_is_complete_though_a_mere_beginning_sounds_a_little_likelier() -> None:
+    grammar = compile_text("intents: {Do: {data: [{sentences: ['play on tv', 'play on tu b']}]}}")
+    for blur, complete in ((0.6, True), (0.9999, False)):  # u, the letter before v, is likelier
+        stream = stream_of(grammar, torch.cat((spoken("play on t"), spoken("v", blur=blur))))
+        best = stream.hypothesis()
+        assert text_of(best) == "play on tu"
+        assert (best.accepting, best.continues) == (complete, not complete)
+
+
 def test_a_boundary_ends_a_sentence_for_good(home: Grammar) -> None:
     stream = stream_of(home, spoken("cancel the timer"))
     stream.advance(BOUNDARY)
