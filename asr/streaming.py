@@ -67,6 +67,8 @@ class Transcript:
     """What such a sentence asks for."""
     distance: float | None = None
     """How unlike the grammar's nearest sentence it is."""
+    wake: int = 0
+    """Words at the start that are a wake phrase."""
 
     @property
     def text(self) -> str:
@@ -221,15 +223,19 @@ class Session:
     def transcript(self, final: bool = False) -> Transcript:
         """The same as words with times. Pure."""
         unit, start = self._recognizer.frame_seconds, self.utterance_start
-        best, vocabulary = self.hypothesis(final), self._recognizer.vocabulary
+        vocabulary, config = self._recognizer.vocabulary, self._confidence if final else None
+        # read once: a grammar interprets its sentence at each final reading
+        readings = (
+            [self.hypothesis(final)] if config is None else self._search.n_best(READINGS, final)
+        )
+        best = readings[0]
         words = words_of(best, vocabulary, unit, start * unit, self._recognizer.timing)
-        if final and words and self._confidence is not None:
-            shares = word_shares(self._search.n_best(READINGS, final), vocabulary)
-            words = with_confidences(words, shares, self._confidence)
+        if words and config is not None:
+            words = with_confidences(words, word_shares(readings, vocabulary), config)
         stable = len(words) if final else stable_words(best, vocabulary)
         return Transcript(
             words, start * unit, self.frame * unit, stable, best.understood, best.interpretation,
-            best.distance,
+            best.distance, best.wake,
         )
 
     def start_utterance(self) -> None:

@@ -15,21 +15,20 @@ from typing import Any
 
 from asr import __version__
 from asr.bundle import Bundle
-from asr.decoding.base import Decoder
 from asr.errors import AsrError, ConfigError
 from asr.streaming import Recognizer
 
 from .batcher import Batcher
+from .behaviour import Behaviour, load_behaviour
 from .config import DaemonConfig
 from .config_changes import changes, reloaded
 from .errors import NoStreamLeft, UnknownStreamError
 from .events import Event
 from .gate import Gate, silero_detector
 from .health import Health
-from .live import Behaviour, LiveStream
+from .live import LiveStream
 from .outputs import Outputs
 from .publishers.base import Fanout
-from .recognition import configured_decoder
 from .servers import Servers
 from .sources.base import Inlet
 from .streams import stop_on_signals
@@ -55,7 +54,7 @@ class Daemon:
         self,
         config: DaemonConfig,
         bundle: Bundle,
-        decoder: Decoder,
+        behaviour: Behaviour,
         inlets: Sequence[Inlet],
         *,
         reread: Callable[[], DaemonConfig],
@@ -67,9 +66,10 @@ class Daemon:
         self._config, self._bundle, self._reread = config, bundle, reread
         self._notifier, self._watchdog, self._inherited = notifier, watchdog, inherited
         self._recognizer = Recognizer(
-            bundle.extractor, bundle.model, bundle.vocabulary, decoder
+            bundle.extractor, bundle.model, bundle.vocabulary, behaviour.decoder,
+            timing=bundle.manifest.search.timing,
         )
-        self._behaviour = Behaviour(config.endpointing.rules(), decoder)
+        self._behaviour = behaviour
         self._batcher = Batcher(self._recognizer, watchdog=watchdog)
         self._health = Health()
         self._stop, self._hangup, self._changed = (asyncio.Event() for _ in range(3))
@@ -219,9 +219,7 @@ class Daemon:
             wanted = await asyncio.to_thread(self._reread)
             config = reloaded(self._config, wanted)
             # a large grammar takes seconds: not in the event loop, which audio waits for
-            decoder = await asyncio.to_thread(
-                configured_decoder, self._bundle, config.recognition
-            )
+            behaviour = await asyncio.to_thread(load_behaviour, self._bundle, config)
         except (AsrError, OSError) as error:
             log.error("not reloaded, all stays as it was: %s", error)
             return
@@ -229,8 +227,7 @@ class Daemon:
             log.error("not reloaded, all stays as it was: %s: %s", type(error).__name__, error)
             return
         log.info("reloaded: %s", changes(self._config, wanted))
-        self._config = config
-        self._behaviour = Behaviour(config.endpointing.rules(), decoder)
+        self._config, self._behaviour = config, behaviour
         for stream in self._streams.values():
             stream.configure(self._behaviour)
         set_log_level(config)

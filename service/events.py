@@ -50,6 +50,8 @@ class Final:
     """Intent and slots of a command."""
     distance: float | None = None
     """How unlike the nearest command it is, in nats a token; infinite where there is none."""
+    wake: bool = False
+    """Whether it begins with a wake phrase."""
 
     @property
     def text(self) -> str:

@@ -129,6 +129,8 @@ def meaning_document(final: Final) -> dict[str, Any]:
         document["understood"] = final.understood
     if final.interpretation is not None:
         document |= final.interpretation.as_dict()
+    if final.wake:
+        document["wake"] = True
     return document
 
 

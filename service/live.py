@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.decoding.base import Decoder
 from asr.errors import AsrError
 from asr.streaming import Recognizer, Session
 
-from .endpointing import EndpointConfig
+from .behaviour import Behaviour
 from .events import Event, Final
 from .gate import Gate
 from .health import SourceState, StreamHealth
@@ -28,14 +27,6 @@ from .transcriber import StreamTranscriber
 log = logging.getLogger(__name__)
 
 _NUDGE = np.zeros(0, np.float32)
-
-
-@dataclass(frozen=True)
-class Behaviour:
-    """What a reload can change of all streams."""
-
-    endpoint: EndpointConfig
-    decoder: Decoder
 
 
 class LiveStream:
@@ -101,7 +92,7 @@ class LiveStream:
         """Change what a reload changes; another search begins with the next utterance."""
         self._behaviour = behaviour
         if self._transcriber is not None:
-            self._transcriber.configure(behaviour.endpoint, behaviour.decoder)
+            self._transcriber.configure(behaviour.endpoint, behaviour.decoder, behaviour.wake)
 
     def flush(self) -> None:
         """See `service.control.Controlled`, also for the rest."""
@@ -188,6 +179,7 @@ class LiveStream:
         transcriber = StreamTranscriber(
             name, self._recognizer, sample_rate,
             endpoint=self._behaviour.endpoint, decoder=self._behaviour.decoder,
+            wake=self._behaviour.wake,
             gate=self._make_gate() if self._make_gate is not None else None,
             history=self._make_history() if self._make_history is not None else None,
         )  # fmt: skip

@@ -25,12 +25,14 @@ from numpy.typing import NDArray
 
 from asr.decoding.base import Decoder, Hypothesis, Word
 from asr.streaming import Recognizer
+from asr.vocabulary import Vocabulary
 
 from .endpointing import EndpointConfig, is_endpoint
 from .events import Event, Final, Partial
 from .gate import Gate
 from .history import AudioHistory
 from .numbers import Rewrite
+from .wake import Ear, Wake
 
 
 class StreamTranscriber:
@@ -49,19 +51,22 @@ class StreamTranscriber:
         gate: Gate | None = None,
         decoder: Decoder | None = None,
         history: AudioHistory | None = None,
+        wake: Wake | None = None,
     ) -> None:
         """AudioFormatError for a rate or a count of channels that no session takes.
 
         Without `partials` only finals are told, which saves rendering text at each step.
         `rewrite` changes the words of finals, as `service.numbers` does. `gate` keeps silence
         from the network, `history` keeps the audio of finals; both belong to this stream alone.
-        `decoder` takes the place of the recogniser's.
+        `decoder` takes the place of the recogniser's. With `wake` commands count only behind a
+        wake phrase.
         """
-        self.session = recognizer.new_session(sample_rate, channels, decoder=decoder)
+        self._ear = None if wake is None else Ear(wake)
         self._recognizer, self._channels, self._decoder = recognizer, channels, decoder
         self._sample_rate = sample_rate
-        self._origin = self._offset = 0.0
+        self._origin = 0.0
         self._heard = 0  # samples since the origin
+        self._fresh_session(0.0)
         self._gate = gate
         if gate is not None:
             gate.start(sample_rate)
@@ -134,16 +139,21 @@ class StreamTranscriber:
         if self._gate is not None:
             self._gate.held_open = on
 
-    def configure(self, endpoint: EndpointConfig, decoder: Decoder) -> None:
+    def configure(
+        self, endpoint: EndpointConfig, decoder: Decoder, wake: Wake | None = None
+    ) -> None:
         """Other rules from now on, another search from the next utterance on."""
-        self._endpoint = endpoint
-        self._decoder = self.session.decoder = decoder
+        self._endpoint, self._decoder = endpoint, decoder
+        self._ear = None if wake is None else Ear(wake)
+        self.session.decoder = self._search_at(self._now) or decoder
 
     def events(self) -> list[Event]:
         """What is due after one step of the session."""
         if self._outdated:
             return []
         best = self.session.hypothesis()
+        if not best.tokens:
+            self._choose_ear()
         silence = self._detected_silence()
         if self._ends(best, silence):
             events = self._close()
@@ -163,27 +173,45 @@ class StreamTranscriber:
         return [] if self._outdated else self._close()
 
     def _fresh_session(self, offset: float) -> None:
-        self.session = self._recognizer.new_session(
-            self._sample_rate, self._channels, decoder=self._decoder
-        )
         self._offset = offset
+        self.session = self._recognizer.new_session(
+            self._sample_rate, self._channels, decoder=self._search_at(offset)
+        )
+
+    def _search_at(self, time: float) -> Decoder | None:
+        """How to search what begins then; None: as the recogniser does."""
+        return self._decoder if self._ear is None else self._ear.decoder(time)
+
+    @property
+    def _now(self) -> float:
+        """The stream's time up to which it has been decoded."""
+        return self._offset + self.session.frame * self._unit
+
+    def _choose_ear(self) -> None:
+        """Where nothing has been said when the time for commands runs out, they count no more."""
+        if self._ear is None:
+            return
+        decoder = self._ear.decoder(self._now)
+        if decoder is not self.session.decoder:
+            self.session.decoder = decoder
+            self.session.start_utterance()
 
     def _detected_silence(self) -> float:
         """Seconds without speech, by the detector, before what has been decoded."""
         if self._gate is None:
             return 0.0
-        now = self._offset - self._origin + self.session.frame * self._unit
-        return self._gate.silence_at(now)
+        return self._gate.silence_at(self._now - self._origin)
 
     def _ends(self, best: Hypothesis, detected_silence: float) -> bool:
         last = best.tokens[-1] if best.tokens else None
         if self._talking and last is not None:
             return best.length * self._unit >= self._endpoint.hard_limit
+        silent = silent_frames(best, self._vocabulary) * self._unit
         return is_endpoint(
             self._endpoint,
             utterance=best.length * self._unit,
             # noise may be babbled into words: the detector knows better
-            trailing_silence=max(best.trailing_blanks * self._unit, detected_silence),
+            trailing_silence=max(silent, detected_silence),
             has_speech=last is not None,
             between_words=last is not None and self._vocabulary.is_boundary(last),
             complete=best.accepting and not best.continues,
@@ -195,8 +223,7 @@ class StreamTranscriber:
         if text == self._shown:
             return []
         self._shown = text
-        now = self._offset + self.session.frame * self._unit
-        start, end = (words[0].start, words[-1].end) if words else (now, now)
+        start, end = (words[0].start, words[-1].end) if words else (self._now, self._now)
         return [Partial(self._stream, self._utterance, text, start, end, transcript.stable)]
 
     def _close(self) -> list[Event]:
@@ -204,11 +231,13 @@ class StreamTranscriber:
         events: list[Event] = []
         if transcript.words:
             words = self._timed(transcript.words)
+            if self._ear is not None and transcript.wake:
+                self._ear.open(words[transcript.wake - 1].end)
             if self._rewrite is not None:
                 words = self._rewrite(words)
             final = Final(
                 self._stream, self._utterance, words, transcript.understood,
-                transcript.interpretation, transcript.distance,
+                transcript.interpretation, transcript.distance, transcript.wake > 0,
             )  # fmt: skip
             if self._history is not None:
                 self._history.keep(final)
@@ -217,6 +246,8 @@ class StreamTranscriber:
         elif self._shown:  # the search took back what had been shown
             events = self._partial()
         self._shown = ""
+        if self._ear is not None:
+            self.session.decoder = self._ear.decoder(self._now)
         self.session.start_utterance()
         return events
 
@@ -227,3 +258,13 @@ class StreamTranscriber:
         return tuple(
             replace(w, start=self._offset + w.start, end=self._offset + w.end) for w in words
         )
+
+
+def silent_frames(best: Hypothesis, vocabulary: Vocabulary) -> int:
+    """Output frames since the last letter: the mark behind a word is written in silence."""
+    last = len(best.tokens) - 1
+    while last >= 0 and vocabulary.is_boundary(best.tokens[last]):
+        last -= 1
+    if last < 0 or last == len(best.tokens) - 1:
+        return best.trailing_blanks
+    return best.length - 1 - best.frames[last]

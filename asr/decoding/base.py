@@ -39,6 +39,8 @@ class Hypothesis:
     """How unlike the grammar's nearest sentence it is; infinite where there is none."""
     interpretation: Interpretation | None = None
     """What such a sentence asks for, once it has ended."""
+    wake: int = 0
+    """Words at its start that are a wake phrase of the grammar."""
     accepting: bool = False
     """Whether a sentence of the grammar is complete: a daemon may answer sooner."""
     continues: bool = True

@@ -26,6 +26,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 
 
+SENTENCE_MARGIN = 0.2
+"""Nats a token by which a whole sentence may be less likely than a mere beginning of one and
+still be taken for complete."""
+
+
 class GrammarScorer:
     """Allows sentences of a grammar and nothing else.
 
@@ -176,11 +181,13 @@ class CommandStream:
             free = self._free.hypothesis(final)
             stable = len(free.tokens) if final else 0
             return replace(free, understood=False, distance=distance, stable=stable)
-        accepting, continues = self._ends(within)
-        text = self._decoder.vocabulary.decode(within.tokens)
+        accepting, continues = self._ends(within if final else self._sentence(within))
+        text, grammar = self._decoder.vocabulary.decode(within.tokens), self._decoder.grammar
+        wake = grammar.wake_words(text)
+        command = len(text.split()) > wake  # a wake phrase alone asks for nothing
         return replace(
-            within, understood=True, distance=distance,
-            interpretation=self._decoder.grammar.interpret(text) if final else None,
+            within, understood=command, wake=wake, distance=distance,
+            interpretation=grammar.interpret(text) if final and command else None,
             accepting=accepting, continues=continues,
             stable=len(within.tokens) if final else 0,
         )
@@ -188,8 +195,19 @@ class CommandStream:
     def n_best(self, count: int, final: bool = False) -> list[Hypothesis]:
         """Sentences of the grammar if it was understood, else free readings."""
         best = self.hypothesis(final)
-        rivals = self._within if best.understood else self._free
+        rivals = self._within if best.understood or best.wake else self._free
         return [best, *rivals.n_best(count, final)[1:]][:count]
+
+    def _sentence(self, beginning: Hypothesis) -> Hypothesis:
+        """The whole sentence that sounds about as likely as the likeliest beginning, if any.
+
+        Else "on tv" would wait for ever for what follows on "on the".
+        """
+        whole = self._within.hypothesis(final=True)
+        behind = (beginning.score - whole.score) / max(1, len(whole.tokens))
+        distance = self._distance(whole, False)
+        near = behind <= SENTENCE_MARGIN and distance <= self._decoder.config.threshold
+        return whole if near else beginning
 
     def _ends(self, hypothesis: Hypothesis) -> tuple[bool, bool]:
         """Whether a sentence is complete, and whether a longer one begins like this."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.arguments import positive_int
+from service.config import WakeConfig
 from service.errors import UsageError
 from service.recognition import add_arguments, open_recognizer
 
@@ -42,6 +43,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_arguments(parser)
     add("--format", choices=("text", "json"), default="text", help="default: text")
     add("--socket", type=Path, metavar="PATH", help="also serve JSON lines on this unix socket")
+    add("--wake", action="append", default=[], metavar="PHRASE",
+        help="count commands only in the utterance that begins with this phrase, or within "
+        f"{WakeConfig().seconds:.0f} s after it; may be repeated (needs --grammar)")  # fmt: skip
     add("--numbers", action="store_true", help="write spoken numbers as digits")
     add("--no-gate", action="store_true", help="give silence to the network too")
     add("--rate", type=positive_int, default=16_000, metavar="HZ", help="of raw PCM (16000)")
@@ -59,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--rate {args.rate} is outside {MIN_RATE} to {MAX_RATE} Hz")
     if args.channels > MAX_CHANNELS:
         raise UsageError(f"--channels {args.channels} is above {MAX_CHANNELS}")
+    if args.wake and not args.grammar:
+        raise UsageError("--wake goes with --grammar")
     logging.basicConfig(format="asrd: %(message)s", level=logging.INFO)
     rewrite = number_writer() if args.numbers else None
     inlet = _inlet(args)
@@ -88,13 +94,17 @@ async def _listen(
     from service.publishers.stdout import JsonPublisher, TextPublisher
     from service.streams import run_streams, stop_on_signals
     from service.transcriber import StreamTranscriber
+    from service.wake import make_wake
 
+    wake = make_wake(recognizer.decoder, WakeConfig(tuple(args.wake)))
     began: dict[str, float] = {}
 
     def make_transcriber(name: str, sample_rate: int) -> StreamTranscriber:
         began[name] = time.time()
         gate = None if args.no_gate else Gate(silero_detector, GateRules())
-        return StreamTranscriber(name, recognizer, sample_rate, rewrite=rewrite, gate=gate)
+        return StreamTranscriber(
+            name, recognizer, sample_rate, rewrite=rewrite, gate=gate, wake=wake
+        )
 
     publishers: list[Publisher] = [
         TextPublisher(sys.stdout)

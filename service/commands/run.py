@@ -56,17 +56,16 @@ def run(args: argparse.Namespace) -> int:
 
     from asr.bundle import load_bundle
     from asr.locations import default_model_dir
+    from service.behaviour import load_behaviour
     from service.daemon import Daemon, set_log_level
     from service.gate import silero_detector
-    from service.recognition import configured_decoder
 
     set_log_level(config)
-    _warn_of_unheard(config)
     torch.set_num_threads(config.recognition.threads)
     notifier.status("loading the model")
     model = config.recognition.model
     bundle = load_bundle(Path(model) if model else default_model_dir())
-    decoder = configured_decoder(bundle, config.recognition)
+    behaviour = load_behaviour(bundle, config)
     if config.gate.enabled:
         silero_detector()  # told now, where it is missing
     inlets = _microphones(config)
@@ -74,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     async def serve() -> None:
         daemon = Daemon(
-            config, bundle, decoder, inlets, reread=lambda: _read(path),
+            config, bundle, behaviour, inlets, reread=lambda: _read(path),
             notifier=notifier, watchdog=watchdog, inherited=inherited,
         )  # fmt: skip
         await daemon.run()
@@ -107,9 +106,3 @@ def _microphones(config: DaemonConfig) -> list[Inlet]:
         return []
     shared = PortAudio()
     return [Microphone(m.device or None, m.name, port_audio=shared) for m in config.microphones]
-
-
-def _warn_of_unheard(config: DaemonConfig) -> None:
-    log = logging.getLogger(__name__)
-    if config.wake.phrases:
-        log.warning("wake.phrases are not heard yet: commands always count")

@@ -34,7 +34,8 @@ class TextPublisher:
             # a line that wraps could not be drawn over: its end is what is new
             text = _CLEAR_LINE + (name + event.text)[1 - columns :]
         else:
-            mark = NOT_UNDERSTOOD if event.understood is False else ""
+            unclear = event.understood is False and not event.wake
+            mark = NOT_UNDERSTOOD if unclear else ""
             text = f"{_CLEAR_LINE if self._terminal else ''}{name}{mark}{event.text}\n"
         await self._writer.write(text)
 

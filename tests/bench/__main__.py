@@ -13,11 +13,22 @@ import sys
 from asr.errors import AsrError
 from asr.locations import MODEL_VARIABLE
 
-from . import commands, decoders, hotwords, longaudio, nonspeech, robustness, transcribe
+from . import (
+    commands,
+    daemon,
+    decoders,
+    endpoints,
+    hotwords,
+    longaudio,
+    nonspeech,
+    robustness,
+    transcribe,
+)
 from .measuring import Summary, corpus
 
 PARTS = (
-    "transcribe", "decoders", "commands", "hotwords", "robustness", "nonspeech", "longaudio",
+    "transcribe", "decoders", "commands", "hotwords", "endpoints", "daemon", "robustness",
+    "nonspeech", "longaudio",
 )  # fmt: skip
 UTTERANCES = 100
 
@@ -34,6 +45,7 @@ def main() -> int:
     add("--decoder", default="greedy", metavar="NAME", help="robustness, longaudio (greedy)")
     add("--minutes", type=float, default=nonspeech.MINUTES, metavar="N",
         help=f"nonspeech: of each sound; longaudio: of each stream ({nonspeech.MINUTES:g})")
+    add("--hours", type=float, default=0.2, metavar="N", help="daemon: of the soak (0.2)")
     args = parser.parse_args()
     if unknown := set(args.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
@@ -78,6 +90,10 @@ def run(part: str, args: argparse.Namespace) -> Summary:
         return decoders.run(where, count)
     if part == "hotwords":
         return hotwords.run(where, count)
+    if part == "endpoints":
+        return endpoints.run(where, count)
+    if part == "daemon":
+        return daemon.run(where, count, args.hours)
     return commands.run(where, count)
 
 

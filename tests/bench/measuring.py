@@ -17,6 +17,7 @@ from torch import Tensor
 
 from asr.bundle import Bundle
 from asr.decoding.base import Decoder, Hypothesis
+from asr.decoding.confidence import ConfidenceConfig
 from asr.manifest import Recording, read_manifest
 from asr.streaming import Recognizer
 
@@ -42,8 +43,8 @@ class Heard:
 class _Recorder:
     """A decoder that keeps what it is given."""
 
-    confidence = None
     last_token = 0
+    confidence: ConfidenceConfig | None = None
 
     def __init__(self) -> None:
         self.chunks: list[Tensor] = []

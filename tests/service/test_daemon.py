@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from asr.bundle import Bundle
 from asr.errors import ConfigError
 from asr.manifest import read_manifest
+from service.behaviour import load_behaviour
 from service.config import DaemonConfig
 from service.config_file import read_config
 from service.control_client import ControlClient
@@ -104,7 +105,7 @@ class Running:
     async def run(self, *inlets: Microphone, **options: Any) -> AsyncIterator[Daemon]:
         config: DaemonConfig = read_config(self.file)
         daemon = Daemon(
-            config, self.bundle, self.bundle.decoder(), inlets,
+            config, self.bundle, load_behaviour(self.bundle, config), inlets,
             reread=lambda: read_config(self.file), watchdog=self.watchdog,
             notifier=Notifier(self.manager.getsockname()), **options,
         )  # fmt: skip

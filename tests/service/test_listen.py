@@ -76,3 +76,19 @@ def test_a_reader_that_goes_away_is_no_error(listen: Any, speech: Speech) -> Non
             process.stdin.close()
         assert process.wait(60) == 141
         assert process.stderr.read() == b""
+
+
+def test_a_command_counts_after_the_wake_phrase(
+    listen: Any, speech: Speech, tmp_path: Path
+) -> None:
+    grammar = tmp_path / "do.yaml"
+    grammar.write_text("intents: {Do: {data: [{sentences: ['ab']}]}}")
+    with listen("--no-gate", "--grammar", grammar, "--wake", "d", "--wake", "c c") as process:
+        out, err = process.communicate(pcm(speech("ab.d ab")), timeout=60)
+    assert (process.returncode, out, err) == (0, b"not understood: ab\nd ab\n", b"")
+
+
+def test_a_wake_phrase_needs_a_grammar(listen: Any) -> None:
+    with listen("--wake", "computer") as process:
+        _, err = process.communicate(b"", timeout=60)
+    assert (process.returncode, err) == (2, b"asrd: --wake goes with --grammar\n")

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from asr.decoding.base import Hypothesis
 from asr.errors import AudioFormatError
 from asr.streaming import Recognizer
+from asr.vocabulary import WORD_START, Vocabulary
 from service.endpointing import EndpointConfig
 from service.events import Event, Final, Partial
-from service.transcriber import StreamTranscriber
+from service.transcriber import StreamTranscriber, silent_frames
 
 Speech = Callable[..., NDArray[np.float32]]
 
@@ -98,6 +100,16 @@ def test_packet_sizes_do_not_matter(
 def test_without_partials_only_finals_are_told(recognizer: Recognizer, speech: Speech) -> None:
     events = run(recognizer, speech("ab.c"), partials=False)
     assert [type(event) for event in events] == [Final, Final]
+
+
+def test_the_mark_behind_a_word_counts_as_silence() -> None:
+    vocabulary = Vocabulary.letters()
+    letter, mark = vocabulary.tokens.index("a"), vocabulary.tokens.index(WORD_START)
+    spoken = Hypothesis((letter,), (3,), (-0.1,), length=10, trailing_blanks=5)
+    assert silent_frames(spoken, vocabulary) == 5  # a held letter counts to its end
+    marked = Hypothesis((letter, mark), (3, 8), (-0.1, -0.1), length=10, trailing_blanks=1)
+    assert silent_frames(marked, vocabulary) == 6
+    assert silent_frames(Hypothesis(length=4, trailing_blanks=4), vocabulary) == 4
 
 
 def test_impossible_audio_is_refused(recognizer: Recognizer) -> None:

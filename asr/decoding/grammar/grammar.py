@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.errors import GrammarError
+from asr.errors import ConfigError, GrammarError
 from asr.vocabulary import WORD_START, Vocabulary
 
 from .automaton import ALPHABET, BOUNDARY, DEAD, Automaton
 from .document import Document
-from .expressions import Counter, WordFinder, sample
+from .expressions import Counter, Text, WordFinder, sample
 from .graph import Graph
 from .interpretation import Interpretation
 from .reading import read_document, read_sources
 from .resolution import Resolved, resolve
+from .spelling import spell
 from .templates import Interpreter
 
 FIRST_ROWS = 256
@@ -46,7 +48,12 @@ class Grammar:
             path = resolved[0].document.name if resolved else "grammar"
             raise GrammarError(path, None, "no sentence can be said")
         self._interpreters = [Interpreter(r.document, context) for r in self._resolved]
-        self._automaton = _automaton(self._resolved)
+        self._phrases: tuple[str, ...] = ()
+        self._prepare(bare=True)
+
+    def _prepare(self, bare: bool) -> None:
+        vocabulary = self._vocabulary
+        self._automaton = _automaton(self._resolved, self._phrases, bare)
         self._spelled = [_characters(token) for token in vocabulary.tokens]
         # with word pieces the first word has its mark too: one state before the automaton's
         self._shift = 0 if WORD_START in vocabulary.tokens else 1
@@ -57,6 +64,25 @@ class Grammar:
 
     start = 0
     """The state before the first token."""
+
+    def behind(self, phrases: Sequence[str], *, bare: bool = False) -> Grammar:
+        """Each of the phrases alone or with a sentence behind it; `bare` sentences too if so.
+
+        A phrase means nothing: the sentence behind it is interpreted as without. Raises
+        ConfigError for one that cannot be said.
+        """
+        other = copy(self)
+        spelled = {phrase: spell(phrase) for phrase in phrases}
+        if unsayable := [phrase for phrase, words in spelled.items() if not words]:
+            raise ConfigError(f"nothing of the wake phrase {unsayable[0]!r} can be said")
+        other._phrases = tuple(sorted(spelled.values(), key=len, reverse=True))
+        other._prepare(bare)
+        return other
+
+    def wake_words(self, text: str) -> int:
+        """How many words at the start of a sentence are one of the phrases before it."""
+        found = (p for p in self._phrases if f"{text} ".startswith(f"{p} "))
+        return len(next(found, "").split())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -111,6 +137,7 @@ class Grammar:
 
     def interpret(self, text: str) -> Interpretation | None:
         """Intent and slots of a text as hassil finds them; the first grammar that fits wins."""
+        text = " ".join(text.split()[self.wake_words(text) :])
         for interpreter in self._interpreters:
             found = interpreter.interpret(text)
             if found is not None:
@@ -213,13 +240,19 @@ def _characters(token: str) -> tuple[int, ...]:
     return tuple(ALPHABET.index(character) for character in spelled)
 
 
-def _automaton(grammars: Iterable[Resolved]) -> Automaton:
+def _automaton(grammars: Iterable[Resolved], phrases: Sequence[str], bare: bool) -> Automaton:
     graph = Graph()
-    start = graph.node()
+    start, first, woken = graph.node(), graph.node(), graph.node()
+    for phrase in phrases:
+        graph.add(Text(phrase), start, woken)
+    graph.mark_end(woken)
+    graph.space(woken, first)
+    if bare:
+        graph.silent(start, first)
     fillers = set()
     for grammar in grammars:
         before, behind = graph.node(), graph.node()
-        graph.silent(start, before)
+        graph.silent(first, before)
         graph.mark_end(behind)
         for sentence in grammar.sentences:
             graph.add(sentence.expression, before, behind)

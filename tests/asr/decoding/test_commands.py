@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from asr.decoding.base import Hypothesis
 from asr.decoding.beam import BeamConfig, BeamDecoder
 from asr.decoding.commands import CommandConfig, CommandDecoder, CommandStream
+from asr.decoding.confidence import ConfidenceConfig
 from asr.decoding.grammar import Grammar, compile_grammar, read_document, union
 from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.hotwords import Hotword, HotwordScorer
 from asr.errors import ConfigError
 from asr.vocabulary import BLANK, WORD_START, Vocabulary
+from tests.equivalence import babbler
 
 from .conftest import LETTERS, spoken
 from .grammar.conftest import HOME, compile_text
@@ -165,6 +167,15 @@ def test_prefixes_know_whether_they_end_and_go_on(
     assert (best.accepting, best.continues) == (accepting, continues)
 
 
+def test_a_sentence_is_complete_though_a_mere_beginning_sounds_a_little_likelier() -> None:
+    grammar = compile_text("intents: {Do: {data: [{sentences: ['play on tv', 'play on tu b']}]}}")
+    for blur, complete in ((0.6, True), (0.9999, False)):  # u, the letter before v, is likelier
+        stream = stream_of(grammar, torch.cat((spoken("play on t"), spoken("v", blur=blur))))
+        best = stream.hypothesis()
+        assert text_of(best) == "play on tu"
+        assert (best.accepting, best.continues) == (complete, not complete)
+
+
 def test_a_boundary_ends_a_sentence_for_good(home: Grammar) -> None:
     stream = stream_of(home, spoken("cancel the timer"))
     stream.advance(BOUNDARY)
@@ -244,6 +255,17 @@ def test_rejected_speech_is_decoded_by_the_free_decoder(home: Grammar) -> None:
     best = stream.hypothesis(final=True)
     assert (text_of(best), best.understood) == ("what now", False)
     assert text_of(heard(home, log_probs)) != "what now"
+
+
+def test_a_final_interprets_its_sentence_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    grammar = compile_text("intents: {Do: {data: [{sentences: ['a']}]}}")
+    free = BeamDecoder(confidence=ConfidenceConfig())
+    session = babbler("gru").new_session(16_000, decoder=CommandDecoder(grammar, LETTERS, free))
+    session._search.advance(spoken("a"))
+    asked: list[str] = []
+    monkeypatch.setattr(grammar, "interpret", asked.append)
+    assert session.transcript(final=True).understood
+    assert asked == ["a"]
 
 
 TINY = Vocabulary([BLANK, WORD_START, "a", "b"])
