@@ -9,10 +9,12 @@ place, however many sentences use the list.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
+from .expressions import Text
 from .graph import Fragment, Graph
+from .resolution import Resolved
 
 BOUNDARY = " "
 ALPHABET = BOUNDARY + "'abcdefghijklmnopqrstuvwxyz"
@@ -160,3 +162,32 @@ class Automaton:
             fragment = heapq.heappop(order)[2]
             proceed(fragment.start, self._way(frozenset(waiting[fragment])))
         return letters, spaced, accepts
+
+
+def compile_automaton(
+    grammars: Iterable[Resolved], phrases: Sequence[str], bare: bool
+) -> Automaton:
+    """The sentences of all grammars, behind a phrase each and, if `bare`, without one too."""
+    graph = Graph()
+    start, first, woken = graph.node(), graph.node(), graph.node()
+    for phrase in phrases:
+        graph.add(Text(phrase), start, woken)
+    graph.mark_end(woken)
+    graph.space(woken, first)
+    if bare:
+        graph.silent(start, first)
+    fillers = set()
+    for grammar in grammars:
+        before, behind = graph.node(), graph.node()
+        graph.silent(first, before)
+        graph.mark_end(behind)
+        for sentence in grammar.sentences:
+            graph.add(sentence.expression, before, behind)
+        if grammar.skip_words:
+            said, filler = graph.node(), graph.node()
+            graph.add(grammar.skip_words, before, said)
+            graph.space(said, before)
+            graph.space(behind, filler)
+            graph.add(grammar.skip_words, filler, behind)
+            fillers.add(filler)
+    return Automaton(graph, start, frozenset(fillers))

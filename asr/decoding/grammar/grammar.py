@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from asr.errors import ConfigError, GrammarError
 from asr.vocabulary import WORD_START, Vocabulary
 
-from .automaton import ALPHABET, BOUNDARY, DEAD, Automaton
+from .automaton import ALPHABET, BOUNDARY, DEAD, compile_automaton
 from .document import Document
-from .expressions import Counter, Text, WordFinder, sample
-from .graph import Graph
+from .expressions import Counter, WordFinder, sample
 from .interpretation import Interpretation
 from .reading import read_document, read_sources
 from .resolution import Resolved, resolve
@@ -53,7 +52,7 @@ class Grammar:
 
     def _prepare(self, bare: bool) -> None:
         vocabulary = self._vocabulary
-        self._automaton = _automaton(self._resolved, self._phrases, bare)
+        self._automaton = compile_automaton(self._resolved, self._phrases, bare)
         self._spelled = [_characters(token) for token in vocabulary.tokens]
         # with word pieces the first word has its mark too: one state before the automaton's
         self._shift = 0 if WORD_START in vocabulary.tokens else 1
@@ -238,32 +237,6 @@ def _characters(token: str) -> tuple[int, ...]:
     if not set(spelled) <= set(ALPHABET):
         return ()
     return tuple(ALPHABET.index(character) for character in spelled)
-
-
-def _automaton(grammars: Iterable[Resolved], phrases: Sequence[str], bare: bool) -> Automaton:
-    graph = Graph()
-    start, first, woken = graph.node(), graph.node(), graph.node()
-    for phrase in phrases:
-        graph.add(Text(phrase), start, woken)
-    graph.mark_end(woken)
-    graph.space(woken, first)
-    if bare:
-        graph.silent(start, first)
-    fillers = set()
-    for grammar in grammars:
-        before, behind = graph.node(), graph.node()
-        graph.silent(first, before)
-        graph.mark_end(behind)
-        for sentence in grammar.sentences:
-            graph.add(sentence.expression, before, behind)
-        if grammar.skip_words:
-            said, filler = graph.node(), graph.node()
-            graph.add(grammar.skip_words, before, said)
-            graph.space(said, before)
-            graph.space(behind, filler)
-            graph.add(grammar.skip_words, filler, behind)
-            fillers.add(filler)
-    return Automaton(graph, start, frozenset(fillers))
 
 
 def compile_grammar(
