@@ -77,9 +77,9 @@ def loss_gradient(model: AcousticModel, batch: FeatureBatch) -> Tensor:
 def decay(
     model: AcousticModel, batch: FeatureBatch, entering: Tensor, distance: int, truncate: int
 ) -> list[float]:
-    """Relative norms of the gradient at the recurrent states 1 to `distance` steps back.
+    """Relative norms of the gradient at the recurrent states 1 to `distance` steps back, or
+    as far as the utterances go.
 
-    Fewer than `distance` where no utterance is so long.
     The states of all layers between two steps are, but for three feature frames that the
     convolutions keep, the only way into the past: their gradient is what flows there.
     """
