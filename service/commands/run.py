@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,11 @@ def run(args: argparse.Namespace) -> int:
         await daemon.run()
 
     asyncio.run(serve())
-    return 0
+    sys.stdout.flush()
+    logging.shutdown()
+    # all is closed. The interpreter would go on to take torch apart for most of a second, on a slow
+    # board for several: then no stop is done in two seconds
+    os._exit(0)
 
 
 def find_config() -> Path | None:
