@@ -20,7 +20,7 @@ from asr.decoding.commands import CommandDecoder
 from asr.decoding.grammar import Grammar
 from asr.streaming import Recognizer
 from service.events import Final
-from service.gate import Gate, GateConfig, silero_detector
+from service.gate import Gate, GateRules, silero_detector
 from service.transcriber import StreamTranscriber
 from service.wake import Wake
 
@@ -57,7 +57,7 @@ class Ear:
 
         return StreamTranscriber(
             "bench", self.recognizer, RATE, endpoint=ENDPOINT_MODES["normal"], partials=False,
-            gate=Gate(silero_detector, GateConfig()) if self.gated else None, wake=self.wake,
+            gate=Gate(silero_detector, GateRules()) if self.gated else None, wake=self.wake,
         )
 
     def hear(self, samples: Samples) -> list[Told]:

@@ -14,7 +14,7 @@ from asr.errors import ConfigError
 from asr.locations import default_model_dir
 from asr.streaming import Recognizer
 from service.events import Event, Final
-from service.gate import Gate, GateConfig, silero_detector
+from service.gate import Gate, GateRules, silero_detector
 from service.transcriber import StreamTranscriber
 
 from . import music
@@ -111,7 +111,7 @@ def make_sounds(corpus: Path | None, minutes: float) -> dict[str, Samples]:
 
 def listen(recognizer: Recognizer, sounds: dict[str, Samples]) -> dict[str, Live]:
     """All sounds at once as live streams, each with a gate of its own."""
-    gates = {name: Gate(silero_detector, GateConfig()) for name in sounds}
+    gates = {name: Gate(silero_detector, GateRules()) for name in sounds}
     streams = {
         name: StreamTranscriber(name, recognizer, RATE, partials=False, gate=gate)
         for name, gate in gates.items()
