@@ -87,6 +87,15 @@ class Bundle:
             self.language_model, hotwords,
         )
 
+    def recognizer(
+        self, decoder: Decoder, *, chunk_seconds: float = DEFAULT_CHUNK_SECONDS
+    ) -> Recognizer:
+        """Its network with a search, and word times corrected as tuned."""
+        return Recognizer(
+            self.extractor, self.model, self.vocabulary, decoder,
+            chunk_seconds=chunk_seconds, timing=self.manifest.search.timing,
+        )
+
 
 def load_bundle(path: Path) -> Bundle:
     """Read and check a bundle; weights become fp32. Raises BundleError naming the file."""
@@ -169,10 +178,7 @@ def load_recognizer(
     """
     bundle = load_bundle(path if path is not None else default_model_dir())
     phrases = read_hotwords(hotwords, bundle.vocabulary) if hotwords is not None else ()
-    return Recognizer(
-        bundle.extractor, bundle.model, bundle.vocabulary, bundle.decoder(decoder, phrases),
-        chunk_seconds=chunk_seconds, timing=bundle.manifest.search.timing,
-    )
+    return bundle.recognizer(bundle.decoder(decoder, phrases), chunk_seconds=chunk_seconds)
 
 
 def _write_manifest(path: Path, manifest: Manifest) -> None:

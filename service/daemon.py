@@ -16,7 +16,6 @@ from typing import Any
 from asr import __version__
 from asr.bundle import Bundle
 from asr.errors import AsrError, ConfigError
-from asr.streaming import Recognizer
 
 from .batcher import Batcher
 from .behaviour import Behaviour, load_behaviour
@@ -65,10 +64,7 @@ class Daemon:
         """`reread` gives the configuration as it stands now, or raises ConfigError."""
         self._config, self._bundle, self._reread = config, bundle, reread
         self._notifier, self._watchdog, self._inherited = notifier, watchdog, inherited
-        self._recognizer = Recognizer(
-            bundle.extractor, bundle.model, bundle.vocabulary, behaviour.decoder,
-            timing=bundle.manifest.search.timing,
-        )
+        self._recognizer = bundle.recognizer(behaviour.decoder)
         self._behaviour = behaviour
         self._batcher = Batcher(self._recognizer, watchdog=watchdog)
         self._health = Health()

@@ -75,12 +75,11 @@ class Doctor:
         """That the model is whole and can be used as configured."""
         from asr.bundle import load_bundle
         from asr.locations import default_model_dir
-        from asr.streaming import Recognizer
 
         settings = self.config.recognition
         bundle = load_bundle(Path(settings.model) if settings.model else default_model_dir())
         decoder = bundle.decoder(settings.decoder or None)
-        self._recognizer = Recognizer(bundle.extractor, bundle.model, bundle.vocabulary, decoder)
+        self._recognizer = bundle.recognizer(decoder)
         name = settings.decoder or bundle.manifest.decoder
         yield Finding(
             "ok", "model",

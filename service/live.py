@@ -19,7 +19,7 @@ from .events import Event, Final
 from .gate import Gate
 from .health import SourceState, StreamHealth
 from .history import AudioHistory
-from .sources.base import AudioSource, Inlet, Lossy, Samples, Waiting
+from .sources.base import AudioSource, Inlet, Lossy, Relayed, Samples, Waiting
 from .streams import Publish, Stepper, follow
 from .systemd import Watchdog
 from .transcriber import StreamTranscriber
@@ -222,19 +222,10 @@ class LiveStream:
 
 
 @dataclass(frozen=True)
-class _Counted:
+class _Counted(Relayed):
     """The blocks of a source, and an empty one whenever something is asked of the stream."""
 
-    source: AudioSource
     stream: LiveStream
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def sample_rate(self) -> int:
-        return self.source.sample_rate
 
     async def __aiter__(self) -> AsyncIterator[Samples]:
         blocks = aiter(self.source)

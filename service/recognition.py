@@ -48,7 +48,7 @@ def open_recognizer(
     """
     from asr.bundle import load_bundle
     from asr.locations import default_model_dir
-    from asr.streaming import DEFAULT_CHUNK_SECONDS, Recognizer
+    from asr.streaming import DEFAULT_CHUNK_SECONDS
 
     if not args.grammar and (args.names or args.threshold is not None):
         raise UsageError("--names and --threshold go with --grammar")
@@ -56,11 +56,7 @@ def open_recognizer(
     decoder = load_decoder(
         bundle, args.decoder, args.hotwords, args.grammar, args.names, args.threshold
     )
-    return Recognizer(
-        bundle.extractor, bundle.model, bundle.vocabulary, decoder,
-        chunk_seconds=chunk_seconds or DEFAULT_CHUNK_SECONDS,
-        timing=bundle.manifest.search.timing,
-    )
+    return bundle.recognizer(decoder, chunk_seconds=chunk_seconds or DEFAULT_CHUNK_SECONDS)
 
 
 def load_decoder(

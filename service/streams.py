@@ -15,7 +15,7 @@ from asr.errors import AsrError
 from asr.streaming import Session
 
 from .events import Event
-from .sources.base import AudioSource, Inlet, Samples
+from .sources.base import AudioSource, Inlet, Relayed, Samples
 from .transcriber import StreamTranscriber
 
 log = logging.getLogger(__name__)
@@ -143,19 +143,10 @@ def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Stoppable:
+class _Stoppable(Relayed):
     """A source that ends at `stop` too."""
 
-    source: AudioSource
     stop: asyncio.Event
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def sample_rate(self) -> int:
-        return self.source.sample_rate
 
     async def __aiter__(self) -> AsyncIterator[Samples]:
         blocks = aiter(self.source)

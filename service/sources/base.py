@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -31,6 +32,23 @@ class AudioSource(Protocol):
     def __aiter__(self) -> AsyncIterator[Samples]:
         """Mono blocks shaped (count,) of at most `BLOCK_SECONDS`."""
         ...
+
+
+@dataclass(frozen=True)
+class Relayed:
+    """What stands for a source and passes its blocks on in its own way."""
+
+    source: AudioSource
+
+    @property
+    def name(self) -> str:
+        """The source's."""
+        return self.source.name
+
+    @property
+    def sample_rate(self) -> int:
+        """The source's."""
+        return self.source.sample_rate
 
 
 class Inlet(Protocol):

@@ -87,7 +87,7 @@ def recognizer_of(bundle: Bundle, decoder: Decoder, grammar: Grammar | None = No
     if grammar is not None:
         config = bundle.manifest.search.commands
         decoder = CommandDecoder(grammar, bundle.vocabulary, decoder, config)
-    return Recognizer(bundle.extractor, bundle.model, bundle.vocabulary, decoder)
+    return bundle.recognizer(decoder)
 
 
 def read(path: Path) -> Samples:
