@@ -64,7 +64,10 @@ class Automaton:
         return self._accepts[state]
 
     def continues(self, state: int) -> bool:
-        """Whether a longer sentence leads through here; fillers do not count."""
+        """Whether a longer sentence leads through here.
+
+        Fillers do not count, nor at the end of a sentence the rest of a longer word ("timers").
+        """
         self.row(state)
         return self._continues[state]
 
@@ -106,8 +109,10 @@ class Automaton:
                 accepts = accepts or also_accepts
             if beyond:
                 row[0] = self._state(True, spaced)
-            if letters or not beyond or self._fillers.isdisjoint(spaced):
-                self._continues[state] = bool(letters or beyond)
+            if letters and not accepts:
+                self._continues[state] = True
+            elif self._fillers.isdisjoint(spaced):
+                self._continues[state] = bool(beyond)
             else:
                 others = {n: way for n, way in spaced.items() if n not in self._fillers}
                 self._continues[state] = bool(self._expand(others, True)[0])

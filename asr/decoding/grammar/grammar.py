@@ -114,7 +114,8 @@ class Grammar:
     def continues(self, states: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Whether a longer sentence begins with the text so far, shaped (n,).
 
-        A sentence that may only be followed by skip words ("please") does not continue.
+        A sentence that may only be followed by skip words ("please") does not continue, nor does
+        one whose last word begins a longer one ("timer", "timers"): who stops there said it.
         """
         self._learn(states)
         return np.asarray(self._continues[states])

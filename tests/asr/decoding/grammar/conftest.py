@@ -71,12 +71,13 @@ def language(grammar: Grammar, limit: int = 20_000) -> set[str]:
     def walk(state: int, path: list[int]) -> bool:
         assert len(found) < limit
         states = np.array([state], dtype=np.int32)
-        longer = False
+        longer = more_words = False
         for token, target in enumerate(grammar.successors(states)[0].tolist()):
             if target >= 0:
                 longer |= walk(target, [*path, token])
-        assert bool(grammar.continues(states)[0]) == longer
+                more_words |= tokens.is_boundary(token)
         accepted = bool(grammar.accepting(states)[0])
+        assert bool(grammar.continues(states)[0]) == (more_words if accepted else longer)
         if accepted:
             found.add(tokens.decode(path))
         assert accepted or longer
