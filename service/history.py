@@ -45,6 +45,10 @@ class AudioHistory:
         self._heard = 0
         self.clear()
 
+    def lengthen(self, seconds: float) -> None:
+        """Hold so much more from now on, or less if negative."""
+        self._seconds += seconds
+
     def push(self, samples: NDArray[np.float32]) -> None:
         """Take float samples shaped (count,) or (count, channels)."""
         mono = samples if samples.ndim == 1 else samples.mean(axis=1)

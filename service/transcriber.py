@@ -143,9 +143,14 @@ class StreamTranscriber:
         self, endpoint: EndpointConfig, decoder: Decoder, wake: Wake | None = None
     ) -> None:
         """Other rules from now on, another search from the next utterance on."""
+        if self._history is not None:
+            self._history.lengthen(endpoint.hard_limit - self._endpoint.hard_limit)
         self._endpoint, self._decoder = endpoint, decoder
-        self._ear = None if wake is None else Ear(wake)
-        self.session.decoder = self._search_at(self._now) or decoder
+        if wake is None or self._ear is None:
+            self._ear = None if wake is None else Ear(wake)
+        else:
+            self._ear.configure(wake)
+        self.session.decoder = decoder if self._ear is None else self._ear.decoder(self._now)
 
     def events(self) -> list[Event]:
         """What is due after one step of the session."""
@@ -189,12 +194,13 @@ class StreamTranscriber:
 
     def _choose_ear(self) -> None:
         """Where nothing has been said when the time for commands runs out, they count no more."""
-        if self._ear is None:
-            return
-        decoder = self._ear.decoder(self._now)
-        if decoder is not self.session.decoder:
-            self.session.decoder = decoder
-            self.session.start_utterance()
+        if self._ear is not None and self._ear.decoder(self._now) is not self.session.decoder:
+            self._next_utterance()
+
+    def _next_utterance(self) -> None:
+        if self._ear is not None:
+            self.session.decoder = self._ear.decoder(self._now)
+        self.session.start_utterance()
 
     def _detected_silence(self) -> float:
         """Seconds without speech, by the detector, before what has been decoded."""
@@ -246,9 +252,7 @@ class StreamTranscriber:
         elif self._shown:  # the search took back what had been shown
             events = self._partial()
         self._shown = ""
-        if self._ear is not None:
-            self.session.decoder = self._ear.decoder(self._now)
-        self.session.start_utterance()
+        self._next_utterance()
         return events
 
     def _timed(self, words: tuple[Word, ...]) -> tuple[Word, ...]:

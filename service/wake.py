@@ -51,6 +51,10 @@ class Ear:
         self._wake = wake
         self._until = float("-inf")
 
+    def configure(self, wake: Wake) -> None:
+        """Other searches; a phrase just heard still counts."""
+        self._wake = wake
+
     def open(self, time: float) -> None:
         """The phrase ended at that time."""
         self._until = time + self._wake.seconds

@@ -67,6 +67,21 @@ def test_an_utterance_is_cut_with_a_margin_however_audio_came(packet: int) -> No
     assert len(found) == 3, "partly dropped"
 
 
+def test_a_history_may_become_longer_and_shorter() -> None:
+    found: list[Utterance] = []
+    history = AudioHistory(7.0, found.append)
+    history.start(100, 0.0)
+    history.push(ramp(0, 1000))
+    history.lengthen(5.0)
+    history.push(ramp(1000, 500))
+    history.keep(at(1.0, 2.0))
+    assert [int(u.samples[0]) for u in found] == [100 - MARGIN_SECONDS * 100]
+    history.lengthen(-10.0)
+    history.push(ramp(1500, 1))
+    history.keep(at(1.0, 2.0))
+    assert len(found) == 1
+
+
 def test_a_history_is_bounded_and_forgets_when_muted() -> None:
     found: list[Utterance] = []
     history = AudioHistory(7.0, found.append)

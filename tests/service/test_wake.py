@@ -14,6 +14,7 @@ from asr.decoding.greedy import GreedyDecoder
 from asr.errors import ConfigError
 from asr.streaming import Recognizer
 from service.config import WakeConfig
+from service.endpointing import EndpointConfig
 from service.events import Final, event_document
 from service.gate import Gate, GateRules
 from service.transcriber import StreamTranscriber
@@ -48,7 +49,9 @@ Finals = Callable[..., list[Final]]
 
 @pytest.fixture
 def finals(commanded: Recognizer, speech: Speech, wake: Wake) -> Finals:
-    def run(text: str, gated: bool = False, packet: int = 800) -> list[Final]:
+    def run(
+        text: str, gated: bool = False, packet: int = 800, reload: bool = False
+    ) -> list[Final]:
         gate = Gate(lambda: lambda s: float(np.abs(s).max() > 0.1), GateRules())
         transcriber = StreamTranscriber(
             "x", commanded, 16_000, partials=False, wake=wake, gate=gate if gated else None
@@ -64,6 +67,10 @@ def finals(commanded: Recognizer, speech: Speech, wake: Wake) -> Finals:
         for at in range(0, len(samples), packet):
             transcriber.accept(samples[at : at + packet])
             drain()
+            if reload and at <= len(samples) // 2 < at + packet:
+                transcriber.configure(
+                    EndpointConfig(), commanded.decoder, make_wake(commanded.decoder, CONFIG)
+                )
         transcriber.finish()
         drain()
         return found + [e for e in transcriber.last_events() if isinstance(e, Final)]
@@ -92,6 +99,11 @@ def test_the_ear_stays_open_for_a_while_after_the_phrase(finals: Finals, gated: 
     assert told(finals("d.ab.ab c", gated)) == [
         ("d", False, True), ("ab", True, False), ("ab c", True, False),
     ]  # fmt: skip
+
+
+@with_and_without_a_gate
+def test_a_reload_leaves_the_ear_open(finals: Finals, gated: bool) -> None:
+    assert told(finals("d..ab", gated, reload=True)) == [("d", False, True), ("ab", True, False)]
 
 
 @with_and_without_a_gate
