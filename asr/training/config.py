@@ -83,7 +83,8 @@ class AugmentConfig:
 class OptimizerConfig:
     """How weights are changed."""
 
-    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    name: Literal["adamw", "adam", "sgd", "muon"] = "adamw"
+    """With "muon" the matrices of the hidden layers take Muon, everything else AdamW."""
     learning_rate: float = 1.5e-3
     momentum: float = 0.9
     """Of SGD."""

@@ -274,7 +274,10 @@ class Trainer:
             raise BundleError(path, "belongs to a model of another shape; choose another output")
         self.objective.load_state_dict(content["objective"])
         self.average.load(content["average"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        if content["config"]["optimizer"]["name"] == self.config.optimizer.name:
+            self.optimizer.load_state_dict(content["optimizer"])
+        else:
+            logger.warning("another optimiser goes on from these weights, with no state")
         self.extractor.mean.copy_(content["mean"])
         self.extractor.std.copy_(content["std"])
         device = self.place.device
