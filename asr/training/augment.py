@@ -133,6 +133,24 @@ class Augmenter:
         gain = 10 ** (uniform(generator, batch, c.gain_low, c.gain_high) / 20)
         return samples * send(gain, device)[:, None]
 
+    def silence(self, samples: Tensor, generator: torch.Generator) -> list[int]:
+        """Put noise alone into some rows of (batch, samples); says which."""
+        c = self.config
+        if not (c.nonspeech and len(self.noise)):
+            return []
+        chosen = (torch.rand(len(samples), generator=generator) < c.nonspeech).nonzero()[:, 0]
+        level = uniform(generator, len(chosen), c.nonspeech_low, c.nonspeech_high)
+        last = max(1, len(self.noise) - samples.shape[1])
+        starts = torch.randint(last, (len(chosen),), generator=generator)
+        if len(chosen):
+            device = samples.device
+            noise = self._segments(send(starts, device), samples.shape[1])
+            size = noise.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-6)
+            scale = send(10 ** (level / 20), device)[:, None] / size
+            samples[send(chosen, device)] = (noise * scale).clamp(-1.0, 1.0)
+        found: list[int] = chosen.tolist()
+        return found
+
     def _segments(self, starts: Tensor, count: int) -> Tensor:
         """Noise (batch, count) from each start on; what is too short begins again."""
         index = starts[:, None] + torch.arange(count, device=starts.device)

@@ -59,6 +59,11 @@ class AugmentConfig:
     gain_high: float = 6.0
     noise: float = 0.5
     """Share of the recordings that get additive noise."""
+    nonspeech: float = 0.0
+    """Share of the recordings whose place noise alone takes: nothing is to be written then."""
+    nonspeech_low: float = -75.0
+    """Level of that noise, in dBFS."""
+    nonspeech_high: float = -15.0
     snr_low: float = 3.0
     snr_high: float = 30.0
     rooms: float = 0.25

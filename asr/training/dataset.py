@@ -137,7 +137,8 @@ class BatchMaker:
         """
         placed = self._assemble(rows, generator)
         audio = self._augmented(placed, generator)
-        return self._features(rows, placed, audio, generator, whole, keep_all or whole)
+        silent = self.augmenter.silence(audio, generator) if self.augmenter else []
+        return self._features(rows, placed, audio, generator, silent, whole, keep_all or whole)
 
     def samples(self, rows: list[int], generator: torch.Generator) -> Tensor:
         """The augmented audio (batch, samples) alone."""
@@ -167,7 +168,7 @@ class BatchMaker:
 
     def _features(
         self, rows: list[int], placed: _Placed, audio: Tensor, generator: torch.Generator,
-        whole: bool, keep_all: bool,
+        silent: list[int], whole: bool, keep_all: bool,
     ) -> FeatureBatch:
         c, lengths = self.extractor.config, placed.lengths
         with torch.no_grad():
@@ -178,7 +179,7 @@ class BatchMaker:
         ]
         step = self.model.step_frames
         due = [-(-count // step) * self.model.emissions for count in counts]
-        tokens = [self.dataset.tokens[i] for i in rows]
+        tokens = [[] if n in silent else self.dataset.tokens[i] for n, i in enumerate(rows)]
         fits = [needed_frames(t) <= n for t, n in zip(tokens, due, strict=True)]
         device = features.device
         if not whole:
@@ -200,7 +201,12 @@ class BatchMaker:
         )
         frames = torch.tensor([due[i] for i in keep], dtype=torch.long)
         seconds = sum(lengths) / c.sample_rate
-        dense = self._dense(rows, placed, keep, max(due)) if self.teacher is not None else None
+        dense = None
+        if self.teacher is not None:
+            dense = self._dense(rows, placed, keep, max(due))
+            # whoever hears noise alone has nothing to learn from what the teacher heard
+            without = send(torch.tensor([[i in silent] for i in keep]), device)
+            dense.exists.masked_fill_(without, value=False)
         return FeatureBatch(features, frames, targets, seconds, fits.count(False), dense)
 
     def _dense(

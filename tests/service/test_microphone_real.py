@@ -1,4 +1,4 @@
-"""A real microphone path: PulseAudio, ALSA, PortAudio, sounddevice, and `asrd listen`.
+"""A real microphone path: PulseAudio, ALSA, PortAudio, sounddevice, and `asrd`.
 
 A recording is played into a null sink, whose monitor is the microphone.
 """
@@ -124,13 +124,29 @@ def room(tmp_path: Path) -> Iterator[Room]:
     room.stop()
 
 
-def test_what_is_played_is_heard_also_after_the_microphone_was_away(room: Room, say: Say) -> None:
+CONFIG = """\
+[[microphones]]
+device = "room"
+[gate]
+enabled = false
+[outputs]
+stdout = "text"
+"""
+
+
+@pytest.mark.parametrize("command", ["listen", "run"])
+def test_what_is_played_is_heard_also_after_the_microphone_was_away(
+    room: Room, say: Say, command: str
+) -> None:
     first, second = say("1.wav", "ab c", rate=48_000), say("2.wav", "dc ba", rate=48_000)
     third = say("3.wav", "cab", rate=48_000)
     expected = room.call(*room.asrd("transcribe", first, second, third)).splitlines()
     assert [line.rsplit(": ")[-1] for line in expected] == ["ab c", "dc ba", "cab"]
+    config = room.path / "asrd.toml"
+    config.write_text(CONFIG)
+    options = {"listen": ("--device", "room", "--no-gate"), "run": ("--config", config)}
     listening: Any = subprocess.Popen(
-        room.asrd("listen", "--device", "room", "--no-gate"), env=room.environment,
+        room.asrd(command, *options[command]), env=room.environment,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     with listening:

@@ -36,11 +36,24 @@ pytestmark = pytest.mark.skipif(
 
 PROGRAM = """\
 #!/opt/asrd/bin/python
+import os
 import sys
+import time
 sys.path.insert(0, "/opt/asrd/source")
+from asr.streaming import Recognizer
 from service.cli import main
+
+step = Recognizer.step
+
+def step_unless_frozen(*arguments):
+    while os.path.exists("/etc/asrd/frozen"):
+        time.sleep(0.1)
+    return step(*arguments)
+
+Recognizer.step = step_unless_frozen
 sys.exit(main())
 """
+"""`asrd`, whose model thread freezes where a file says so."""
 
 DROP_IN = """\
 [Service]
@@ -92,12 +105,12 @@ class Machine:
         """A property of the service."""
         return self.call("systemctl", "show", "--value", "-p", name, "asrd.service").strip()
 
-    def subscribe(self) -> socket.socket:
-        """A subscriber of the transcripts."""
-        subscriber = socket.socket(socket.AF_UNIX)
-        subscriber.settimeout(WAIT)
-        subscriber.connect(f"/proc/{self._leader}/root/run/asrd.sock")
-        return subscriber
+    def connect(self, name: str = "asrd.sock") -> socket.socket:
+        """A subscriber of the transcripts, or a client of another socket."""
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(WAIT)
+        client.connect(f"/proc/{self._leader}/root/run/{name}")
+        return client
 
     def stop(self) -> None:
         """As if the power failed."""
@@ -165,12 +178,12 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """With the service installed; its socket waits."""
+    """With the service installed; its sockets wait."""
     assert not MISSING
     machine = Machine(tmp_path_factory.mktemp("machine"))
     try:
         machine.call("/opt/asrd/bin/asrd", "install-service")
-        machine.call("systemctl", "start", "asrd.socket")
+        machine.call("systemctl", "start", "asrd.socket", "asrd-control.socket")
         yield machine
     finally:
         machine.close()
@@ -187,7 +200,7 @@ def test_the_installed_units_are_clean_and_hardly_exposed(machine: Machine) -> N
 
 def test_a_subscriber_starts_it_and_stays_through_a_reload(machine: Machine) -> None:
     assert machine.shown("ActiveState") == "inactive"
-    with machine.subscribe() as subscriber:
+    with machine.connect() as subscriber:
         machine.journal.until("Started asrd")
         assert machine.shown("ActiveState") == "active"
         assert machine.shown("StatusText") == "no streams"
@@ -217,6 +230,24 @@ def test_a_frozen_one_is_killed_by_the_watchdog_and_started_again(machine: Machi
     machine.journal.until("Watchdog timeout")
     machine.journal.until("Failed with result 'watchdog'")
     machine.journal.until("Started asrd")
+    assert machine.shown("MainPID") not in (process, "0")
+
+
+def test_a_frozen_model_thread_is_noticed_though_all_else_goes_on(machine: Machine) -> None:
+    machine.call("systemctl", "stop", "asrd.service")
+    machine.config.write_text("microphones = []\n[gate]\nenabled = false\n")
+    with machine.connect("asrd-control.sock") as client:
+        machine.journal.until("Started asrd")
+        process = machine.shown("MainPID")
+        client.sendall(b'{"action": "audio", "stream": "phone"}\n')
+        assert client.recv(100) == b'{"ok": true}\n'
+        frozen = machine.config.with_name("frozen")
+        frozen.touch()
+        client.sendall(bytes(32_000))  # a second of silence
+        machine.journal.until("Watchdog timeout")
+        machine.journal.until("Failed with result 'watchdog'")
+        frozen.unlink()
+        machine.journal.until("Started asrd")
     assert machine.shown("MainPID") not in (process, "0")
 
 

@@ -178,7 +178,7 @@ def test_no_part_of_a_batch_leaves_or_waits_for_the_device(config: TrainConfig) 
     assert trainer.maker.augmenter is not None
     assert trainer.maker.teacher is not None
     augmenter = trainer.maker.augmenter
-    augmenter.config = replace(augmenter.config, rooms=1.0)
+    augmenter.config = replace(augmenter.config, rooms=1.0, nonspeech=0.5)
     augmenter.noise, augmenter.rooms = augmenter.noise.to(device), augmenter.rooms.to(device)
     maker = BatchMaker(
         trainer.train_set.to(device), trainer.extractor.to(device), config.model, augmenter,

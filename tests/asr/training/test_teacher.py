@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from numpy.typing import NDArray
 
@@ -18,6 +19,8 @@ from asr.training.config import LossConfig, TrainConfig
 from asr.training.teach import compress
 from asr.training.teacher import FRAME_SECONDS, TeacherStates, write_states
 from asr.training.trainer import LAST, Trainer
+
+from .conftest import NO_AUGMENT
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -50,6 +53,35 @@ def test_each_output_frame_gets_the_state_that_the_delay_allows(
         frames = dense.states[row][exists]
         assert frames[:, 0].tolist() == list(range(len(frames)))
         assert set(frames[:, 1].tolist()) == {recording}
+
+
+def test_noise_alone_takes_the_place_of_speech_and_teaches_to_write_nothing(
+    make_config: MakeConfig, manifest: Path, tmp_path: Path
+) -> None:
+    states(tmp_path / "teacher", manifest)
+    config = make_config(augment=replace(
+        NO_AUGMENT, noise=1e-9, nonspeech=0.5, nonspeech_low=-40.0, nonspeech_high=-40.0
+    ))  # fmt: skip
+    hiss = np.random.default_rng(0).normal(0, 0.1, 32_000)
+    soundfile.write(tmp_path / "hiss.wav", hiss, 16_000)
+    noise = tmp_path / "noise.jsonl"
+    noise.write_text(json.dumps({"audio": "hiss.wav", "kind": "hiss", "seconds": 2.0}))
+    config = replace(config, data=replace(config.data, noise=(str(noise),)))
+    loss = LossConfig(auxiliary_weight=0.0)
+    maker = Trainer(with_teacher(config, tmp_path / "teacher", loss)).maker
+    rows = [0, 1, 2, 3]
+    batch = maker(rows, torch.Generator().manual_seed(1))
+    audio = maker.samples(rows, torch.Generator().manual_seed(1))
+    assert batch.dense is not None
+    silent = [length == 0 for length in batch.targets.lengths.tolist()]
+    assert sorted(set(silent)) == [False, True]
+    assert [not row.any() for row in batch.dense.exists] == silent
+    assert int(batch.targets.lengths.sum()) == len(batch.targets.tokens)
+    assert maker.augmenter is not None
+    maker.augmenter.config = replace(maker.augmenter.config, nonspeech=1.0)
+    assert maker.augmenter.silence(audio, torch.Generator()) == rows
+    level = 20 * float(audio[0].square().mean().sqrt().log10())
+    assert level == pytest.approx(-40.0, abs=0.5)
 
 
 def test_silence_before_and_another_speed_move_the_states(

@@ -174,7 +174,10 @@ def test_utterances_with_more_letters_than_frames_are_dropped_and_counted(
     assert np.isfinite(loss)
 
 
-def test_two_processes_train_one_model(make_config: MakeConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_two_processes_train_one_model(
+    make_config: MakeConfig, tmp_path: Path, optimizer: str
+) -> None:
     """Two gloo processes under torchrun end with the same weights, and see half each."""
     script = tmp_path / "two.py"
     script.write_text(
@@ -194,6 +197,7 @@ def test_two_processes_train_one_model(make_config: MakeConfig, tmp_path: Path) 
         f'[data]\ntrain = ["{tmp_path / "train.jsonl"}"]\nbatch_rows = 1\n'
         "[augment]\nrooms = 0.0\nnoise = 0.0\n"
         "[model]\nhidden_size = 16\nn_layers = 2\nconv_channels = 4\n"
+        f'[optimizer]\nname = "{optimizer}"\n'
         f'[run]\noutput = "{tmp_path / "two"}"\nsteps = 3\ndevice = "cpu"\n'
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
