@@ -76,6 +76,10 @@ class AugmentConfig:
     """Seconds of silence before the speech, at most."""
     trail: float = 0.3
     """Seconds of silence after the speech, at most, besides the bundle's tail padding."""
+    warp: float = 0.0
+    """Frequencies are stretched by a factor of 1 minus to 1 plus this."""
+    equalizer: float = 0.0
+    """Decibels (root mean square) of a random colouring, as of another microphone."""
     time_masks: int = 2
     time_mask_seconds: float = 0.4
     time_mask_share: float = 0.15

@@ -23,6 +23,7 @@ from .rooms import room_responses
 from .selection import encode_texts, noise_files, select
 from .store import AudioStore
 from .teacher import TeacherStates
+from .voices import vary
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,8 @@ class BatchMaker:
         c, lengths = self.extractor.config, placed.lengths
         with torch.no_grad():
             features = self.extractor(audio)
+            if self.augmenter is not None:
+                features = vary(features, self.extractor, self._augment, generator)
         counts = [
             features.shape[1] if whole else max(0, 1 + (n - c.n_fft) // c.hop_length)
             for n in lengths

@@ -30,15 +30,14 @@ _COEFFICIENTS = (
 arXiv 2505.16932), the first four: another would cost more than it gives."""
 
 
-def orthogonalize(matrix: Tensor) -> Tensor:
-    """The matrix (rows, columns) with all its larger singular values near 1.
+def flattener(matrix: Tensor) -> Tensor:
+    """(rows, rows) that makes all larger singular values of a wide matrix (rows, columns) one.
 
-    The polynomials are multiplied up on the smaller of its two Gram matrices, a fifth of the work
-    for the weights of a cell, whose longer side is four times the shorter.
+    The polynomials are multiplied up on the matrix's Gram matrix, a fifth of the work for the
+    weights of a cell, whose longer side is four times the shorter.
     """
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
-    wide = wide / (wide.norm() * 1.02 + 1e-12)
-    gram = wide @ wide.mT
+    size = matrix.norm() * 1.02 + 1e-12
+    gram = matrix @ matrix.mT / size**2
     product: Tensor | None = None
     for a, b, c in _COEFFICIENTS:
         factor = torch.addmm(b * gram, gram, gram, alpha=c)
@@ -47,8 +46,8 @@ def orthogonalize(matrix: Tensor) -> Tensor:
         gram = factor @ gram @ factor
         gram = (gram + gram.mT) / 2  # rounding must not grow
     assert product is not None
-    result: Tensor = product @ wide
-    return result if matrix.shape[0] <= matrix.shape[1] else result.mT
+    result: Tensor = product / size
+    return result
 
 
 class Muon(torch.optim.Optimizer):
@@ -59,10 +58,12 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(
         self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float,
-        momentum: float = 0.95, row_decay: float = 0.95,
+        momentum: float = 0.95, row_decay: float = 0.95, every: int = 4,
     ) -> None:
+        """What flattens a matrix is computed every so many steps only: momentum turns slowly."""
         defaults = {
-            "lr": lr, "weight_decay": weight_decay, "momentum": momentum, "row_decay": row_decay
+            "lr": lr, "weight_decay": weight_decay, "momentum": momentum, "row_decay": row_decay,
+            "every": every,
         }
         super().__init__(parameters, defaults)
         for group in self.param_groups:
@@ -98,18 +99,23 @@ class Muon(torch.optim.Optimizer):
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(gradient)
             state["rows"] = gradient.new_zeros(len(gradient), 1)
-            state["steps"] = torch.zeros(())
+            state["step"] = torch.zeros(())
         buffer = state["momentum"]
         buffer.lerp_(gradient, 1 - group["momentum"])
         if not mine:
             return torch.empty_like(gradient, memory_format=torch.contiguous_format)
-        return orthogonalize(gradient.lerp(buffer, group["momentum"])).contiguous()
+        update = gradient.lerp(buffer, group["momentum"])
+        wide = update if update.shape[0] <= update.shape[1] else update.mT
+        if "flattener" not in state or int(state["step"]) % group["every"] == 0:
+            state["flattener"] = flattener(wide)
+        flat: Tensor = state["flattener"] @ wide
+        return (flat if wide is update else flat.mT).contiguous()
 
     def _level(self, parameter: nn.Parameter, update: Tensor, group: dict[str, Any]) -> Tensor:
         """The update with rows of like size, and the size of AdamW's."""
         state = self.state[parameter]
-        state["steps"] += 1
+        state["step"] += 1
         state["rows"].lerp_(update.square().mean(1, keepdim=True), 1 - group["row_decay"])
-        unbiased = state["rows"] / (1 - group["row_decay"] ** float(state["steps"]))
+        unbiased = state["rows"] / (1 - group["row_decay"] ** float(state["step"]))
         update = update / (unbiased.sqrt() + 1e-8)
         return update * (ROOT_MEAN_SQUARE / (update.square().mean().sqrt() + 1e-12))
