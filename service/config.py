@@ -35,9 +35,9 @@ class RecognitionConfig:
     """Files with commands to understand (Home Assistant's sentences); empty: free speech."""
     names: tuple[str, ...] = list_of(["names.yaml"])
     """Files with more lists and rules for the grammar: names, areas."""
-    threshold: float | None = optional(1.5)
-    """How unlike a command speech may be and still count as it, in nats a letter or word piece;
-    0 rejects all but the likeliest text. Without it, the model's."""
+    threshold: float | None = optional(3.0)
+    """How unlike a command speech may be and still count as it; 0 rejects all but the likeliest
+    text. Without it, the model's."""
     threads: int = 1
     """CPU threads of the network."""
 

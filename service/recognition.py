@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="commands to understand (Home Assistant's sentences); may be repeated")  # fmt: skip
     add("--names", action="append", default=[], type=Path, metavar="FILE",
         help="more lists and rules for the grammars: names, areas; may be repeated")  # fmt: skip
-    add("--threshold", type=float, metavar="NATS",
-        help="how unlike a command speech may be and still count as it, in nats a letter or word "
-        "piece; 0 rejects all but the likeliest text (default: the model's)",
+    add("--threshold", type=float, metavar="DISTANCE",
+        help="how unlike a command speech may be and still count as it; 0 rejects all but the "
+        "likeliest text (default: the model's)",
     )  # fmt: skip
 
 

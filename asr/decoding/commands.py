@@ -7,14 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
 from asr.errors import ConfigError
-from asr.vocabulary import BLANK_ID, Vocabulary
+from asr.vocabulary import Vocabulary
 
-from .alignment import align
 from .base import Decoder, DecoderStream, Hypothesis
 from .beam import BeamConfig, BeamDecoder, BeamStream
 from .greedy import GreedyDecoder, GreedyStream
@@ -71,24 +70,22 @@ class GrammarScorer:
 class CommandConfig:
     """When a command counts as understood; tuned for a bundle."""
 
-    threshold: float = 1.3
-    """Most that the grammar's sentence may be below the likeliest text, in nats a token."""
+    threshold: float = 3.0
+    """Largest `CommandStream.distance` of a command."""
     beam: BeamConfig = field(
         default_factory=lambda: BeamConfig(
             beam=96, top_k=32, token_threshold=20.0, beam_threshold=25.0, blank_skip=0.999
         )
     )
     """Wide: what a grammar allows next is often not what sounds likeliest."""
-    stretch: int = 16
-    """Output frames of the stretch that counts as much as the whole: two or three syllables."""
-    stretch_tokens: float = 12.0
-    """Tokens that it is taken to hold, so that stretch and whole are of one scale."""
+    letters: float = 4.0
+    """Added in the share of the letters that were heard otherwise."""
 
     def __post_init__(self) -> None:
         if not self.threshold >= 0:  # nor not a number
             raise ConfigError(f"threshold must not be negative, got {self.threshold}")
-        if not (self.stretch > 0 and self.stretch_tokens > 0):
-            raise ConfigError("stretch and stretch_tokens must be above 0")
+        if not self.letters >= 0:
+            raise ConfigError(f"letters must not be negative, got {self.letters}")
 
 
 class CommandDecoder:
@@ -110,7 +107,7 @@ class CommandDecoder:
         """State of one utterance."""
         return CommandStream(
             self, self._search.new_stream(last_token), self.free.new_stream(last_token),
-            GreedyDecoder().new_stream(last_token), BLANK_ID if last_token is None else last_token,
+            GreedyDecoder().new_stream(last_token),
         )
 
 
@@ -119,11 +116,9 @@ class CommandStream:
 
     def __init__(
         self, decoder: CommandDecoder, within: BeamStream, free: DecoderStream,
-        path: GreedyStream, last_token: int,
+        path: GreedyStream,
     ) -> None:
         self._decoder, self._within, self._free, self._path = decoder, within, free, path
-        self._handed = last_token
-        self._heard: list[Tensor] = []
 
     @property
     def last_token(self) -> int:
@@ -135,15 +130,15 @@ class CommandStream:
         self._within.advance(log_probs)
         self._free.advance(log_probs)
         self._path.advance(log_probs)
-        self._heard.append(log_probs.detach().cpu())
 
     def distance(self, final: bool = False) -> float:
-        """How far the grammar's best is below the best path of all, in nats a token.
+        """How unlike the grammar's best sentence it sounds.
 
-        This log-likelihood ratio against an unrestricted path is the usual measure of
-        out-of-grammar speech (Rose and Paul 1990); infinite where the grammar has no reading.
-        At the end it is the mean of the whole and of its worst stretch: a foreign word is hardly
-        nearer for standing in a long sentence.
+        The log-likelihood ratio against an unrestricted path, in nats a token, is the usual
+        measure of out-of-grammar speech (Rose and Paul 1990). To it comes `letters` times the
+        Levenshtein distance of the two texts as a share of the longer: a network that is unsure
+        finds many a sentence likely, but not by the letters that it heard. Infinite where the
+        grammar has no reading.
         """
         return self._distance(self._within.hypothesis(final), final)
 
@@ -152,22 +147,12 @@ class CommandStream:
         if final and not self._ends(within)[0]:
             return float("inf")
         tokens = max(1, len(path.tokens), len(within.tokens))
-        whole = max(0.0, path.score - within.score) / tokens
-        return (whole + self._worst_stretch(within)) / 2 if final else whole
+        ratio = max(0.0, path.score - within.score) / tokens
+        otherwise = Levenshtein.normalized_distance(*map(self._letters, (path, within)))
+        return ratio + self._decoder.config.letters * otherwise
 
-    def _worst_stretch(self, within: Hypothesis) -> float:
-        """The same for the stretch of frames where the two are furthest apart."""
-        if not self._heard:
-            return 0.0
-        config = self._decoder.config
-        log_probs = torch.cat(self._heard).double().numpy()
-        within_path = align(log_probs, within.tokens, self._handed)
-        if not np.isfinite(within_path).all():
-            return float("inf")
-        missed = log_probs.max(1) - within_path  # (frames,)
-        upto = np.concatenate(([0.0], missed.cumsum()))
-        width = min(config.stretch, len(missed))
-        return float((upto[width:] - upto[:-width]).max()) / config.stretch_tokens
+    def _letters(self, hypothesis: Hypothesis) -> str:
+        return self._decoder.vocabulary.decode(hypothesis.tokens).replace(" ", "")
 
     def hypothesis(self, final: bool = False) -> Hypothesis:
         """The command, or the free reading where it is too far from any.

@@ -70,7 +70,7 @@ def test_the_examples_of_the_default_file_can_be_uncommented(folder: Path) -> No
     text = text.replace("grammar = []  # ", "grammar = ").replace("phrases = []  # ", "phrases = ")
     config = read(folder, text)
     assert config.endpointing.rules() == ENDPOINT_MODES["normal"]
-    assert config.recognition.threshold == 1.5
+    assert config.recognition.threshold == 3.0
     assert config.wake.phrases == ("computer",)
 
 
