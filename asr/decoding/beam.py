@@ -62,7 +62,7 @@ class Scorer(Protocol):
 class BeamConfig:
     """How widely to search."""
 
-    beam: int = 32
+    beam: int = 100
     """Hypotheses kept from frame to frame."""
     top_k: int = 12
     """Tokens considered in a frame besides the blank."""
