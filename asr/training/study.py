@@ -24,13 +24,12 @@ from typing import Any, get_args
 import torch
 
 from asr.errors import AsrError
-from asr.metrics import ErrorCounts, character_errors, word_errors
 from asr.model import AcousticModel, Cell, ModelConfig
 
+from . import scoring
 from .config import TrainConfig, read_config
 from .dataset import BatchMaker, FeatureBatch
 from .gradient_flow import Flow, measure
-from .scoring import transcribe
 from .study_pictures import draw_gradients, draw_learning
 from .trainer import Trainer
 
@@ -234,15 +233,10 @@ def flow_batch(trainer: Trainer) -> FeatureBatch:
 def score(trainer: Trainer) -> dict[str, float]:
     """Greedy error rates of the averaged weights."""
     dataset = trainer.dev_set or trainer.train_set
-    texts = transcribe(
+    found = scoring.score(
         trainer.averaged_model(), trainer.extractor, dataset, trainer.vocabulary
     )
-    words, characters = ErrorCounts(), ErrorCounts()
-    for tokens, text in zip(dataset.tokens, texts, strict=True):
-        reference = trainer.vocabulary.decode(tokens)
-        words += word_errors(reference, text)
-        characters += character_errors(reference, text)
-    return {"wer": words.rate or 0.0, "cer": characters.rate or 0.0}
+    return {"wer": found.wer, "cer": found.cer}
 
 
 @torch.inference_mode()

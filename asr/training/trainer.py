@@ -31,7 +31,7 @@ from .devices import Arriving, Placement, place
 from .objective import Objective
 from .optimizer import MovingAverage, learning_rate, make_optimizer
 from .progress import Progress
-from .scoring import character_error_rate
+from .scoring import score
 from .start import set_statistics, warm_start
 from .teacher import TeacherStates
 
@@ -225,11 +225,13 @@ class Trainer:
     def _evaluate(self, progress: Progress) -> None:
         if self.dev_set is None or not self.place.is_first:
             return
-        cer = character_error_rate(self.averaged_model(), self.extractor, self.dev_set,
-                                   self.vocabulary)
-        progress.log(step=self.step, hours=self.hours, dev_cer=cer, dropped=self.dropped)
-        if cer < self.best_cer:
-            self.best_cer = cer
+        found = score(self.averaged_model(), self.extractor, self.dev_set, self.vocabulary)
+        progress.log(
+            step=self.step, hours=self.hours, dev_cer=found.cer, dev_loss=found.loss,
+            dropped=self.dropped,
+        )
+        if found.cer < self.best_cer:
+            self.best_cer = found.cer
             self.save(BEST)
 
     def averaged_model(self) -> AcousticModel:

@@ -23,7 +23,7 @@ from asr.training.config import AugmentConfig, DataConfig, LossConfig, Optimizer
 from asr.training.export import export
 from asr.training.optimizer import learning_rate
 from asr.training.progress import CURVE_FILE, LOG_FILE
-from asr.training.scoring import transcribe
+from asr.training.scoring import score
 from asr.training.trainer import BEST, LAST, Trainer
 
 from .conftest import TEXTS, spell
@@ -41,12 +41,14 @@ def test_every_cell_learns_four_utterances_by_heart(make_config: MakeConfig, cel
     trainer = Trainer(make_config(model=model, run={"steps": 400}))
     for _ in range(16):
         losses(trainer, 25)
-        texts = transcribe(
+        found = score(
             trainer.averaged_model(), trainer.extractor, trainer.train_set, trainer.vocabulary
         )
-        if texts == list(TEXTS):
+        if found.texts == list(TEXTS):
+            assert (found.wer, found.cer) == (0.0, 0.0)
+            assert 0 < found.loss < 0.5
             return
-    pytest.fail(f"after 400 steps: {texts}")
+    pytest.fail(f"after 400 steps: {found.texts}")
 
 
 def test_resume_equals_never_having_stopped(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -122,10 +124,10 @@ def test_an_exported_run_recognises_what_it_learnt(
     session.finish()
     while session.ready:
         recognizer.step([session])
-    whole = transcribe(
+    whole = score(
         trainer.averaged_model(), trainer.extractor, trainer.train_set, trainer.vocabulary
     )
-    assert session.transcript().text == whole[0] == TEXTS[0]
+    assert session.transcript().text == whole.texts[0] == TEXTS[0]
 
 
 def test_bf16_and_sgd_train(make_config: MakeConfig) -> None:
