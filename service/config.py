@@ -67,7 +67,7 @@ class EndpointingConfig:
     """snappy, normal or patient: how long a pause may be. Each value below overrides the mode's."""
     silence_after_speech: float | None = optional(0.6)
     """Silence that ends an utterance with words."""
-    silence_after_command: float | None = optional(0.35)
+    silence_after_command: float | None = optional(0.15)
     """The same where a command is complete and none goes on like it."""
     silence_without_speech: float | None = optional(5.0)
     """Silence that ends one without."""

@@ -13,7 +13,7 @@ class EndpointConfig:
 
     silence_after_speech: float = 1.0
     """Silence that ends an utterance with words."""
-    silence_after_command: float = 0.35
+    silence_after_command: float = 0.15
     """The same where a sentence of the grammar is complete and none goes on like it."""
     silence_without_speech: float = 5.0
     """Silence that ends one without, so that a search never grows on nothing."""

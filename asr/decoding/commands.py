@@ -79,13 +79,18 @@ class CommandConfig:
     )
     """Wide: what a grammar allows next is often not what sounds likeliest."""
     letters: float = 4.0
-    """Added in the share of the letters that were heard otherwise."""
+    """Nats that a letter counts which was heard otherwise."""
+    smoothing: float = 4.0
+    """Letters that every sentence is taken to have more: a few wrong ones in a short command say
+    less than as many of a hundred in a long one."""
 
     def __post_init__(self) -> None:
         if not self.threshold >= 0:  # nor not a number
             raise ConfigError(f"threshold must not be negative, got {self.threshold}")
-        if not self.letters >= 0:
-            raise ConfigError(f"letters must not be negative, got {self.letters}")
+        if not (self.letters >= 0 and self.smoothing >= 0):
+            raise ConfigError(
+                f"letters and smoothing must not be negative, got {self.letters}, {self.smoothing}"
+            )
 
 
 class CommandDecoder:
@@ -134,11 +139,11 @@ class CommandStream:
     def distance(self, final: bool = False) -> float:
         """How unlike the grammar's best sentence it sounds.
 
-        The log-likelihood ratio against an unrestricted path, in nats a token, is the usual
-        measure of out-of-grammar speech (Rose and Paul 1990). To it comes `letters` times the
-        Levenshtein distance of the two texts as a share of the longer: a network that is unsure
-        finds many a sentence likely, but not by the letters that it heard. Infinite where the
-        grammar has no reading.
+        The log-likelihood ratio against an unrestricted path is the usual measure of
+        out-of-grammar speech (Rose and Paul 1990). To it comes the Levenshtein distance of the
+        two texts: a network that is unsure finds many a sentence likely, but not by the letters
+        that it heard. Both in nats a letter of the longer text; infinite where the grammar has no
+        reading.
         """
         return self._distance(self._within.hypothesis(final), final)
 
@@ -146,10 +151,11 @@ class CommandStream:
         path = self._path.hypothesis()
         if final and not self._ends(within)[0]:
             return float("inf")
-        tokens = max(1, len(path.tokens), len(within.tokens))
-        ratio = max(0.0, path.score - within.score) / tokens
-        otherwise = Levenshtein.normalized_distance(*map(self._letters, (path, within)))
-        return ratio + self._decoder.config.letters * otherwise
+        config = self._decoder.config
+        heard, wanted = self._letters(path), self._letters(within)
+        otherwise = config.letters * Levenshtein.distance(heard, wanted)
+        length = max(len(heard), len(wanted), 1) + config.smoothing
+        return (max(0.0, path.score - within.score) + otherwise) / length
 
     def _letters(self, hypothesis: Hypothesis) -> str:
         return self._decoder.vocabulary.decode(hypothesis.tokens).replace(" ", "")

@@ -55,6 +55,6 @@ def test_a_complete_command_ends_sooner() -> None:
             complete=complete,
         )  # fmt: skip
 
-    assert ends(0.36, complete=True)
-    assert not ends(0.34, complete=True)
+    assert ends(0.16, complete=True)
+    assert not ends(0.14, complete=True)
     assert not ends(0.36, complete=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from asr.decoding.commands import CommandDecoder
+from asr.decoding.commands import CommandConfig, CommandDecoder
 from asr.decoding.grammar import compile_grammar, read_document
 from asr.decoding.greedy import GreedyDecoder
 from asr.errors import ConfigError
@@ -33,7 +33,9 @@ def commanded() -> Recognizer:
     bundle = make_bundle()
     document = read_document("do", [("do.yaml", GRAMMAR)])
     grammar = compile_grammar(document, bundle.vocabulary)
-    decoder = CommandDecoder(grammar, bundle.vocabulary, GreedyDecoder())
+    # words of a letter or two: strict, or any is like any other
+    config = CommandConfig(threshold=0.5)
+    decoder = CommandDecoder(grammar, bundle.vocabulary, GreedyDecoder(), config)
     return Recognizer(bundle.extractor, bundle.model, bundle.vocabulary, decoder)
 
 
