@@ -37,11 +37,11 @@ def test_all_directions_of_a_gradient_count_alike(shape: tuple[int, int]) -> Non
     torch.manual_seed(4)
     weight = nn.Parameter(torch.zeros(*shape))
     optimizer = Muon([weight], lr=1.0, weight_decay=0.0, row_decay=0.0)
-    weight.grad = torch.randn(*shape) @ torch.diag(torch.logspace(0, -1, shape[1]))
-    before = torch.linalg.svdvals(weight.grad)
+    left, _, right = torch.linalg.svd(torch.randn(*shape), full_matrices=False)
+    weight.grad = left @ torch.diag(torch.logspace(0, -1, min(shape))) @ right
     optimizer.step()
     after = torch.linalg.svdvals(weight.detach())
-    assert float(after[0] / after[-1]) < 0.5 * float(before[0] / before[-1])
+    assert float(after[0] / after[-1]) < 5  # of 10
 
 
 def test_an_update_has_the_size_of_the_rate_whatever_the_gradients() -> None:
