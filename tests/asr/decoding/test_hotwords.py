@@ -109,7 +109,7 @@ def test_a_word_that_nobody_wrote_before_is_heard_as_soon_as_it_is_hot() -> None
     config = SearchConfig(words=WordConfig(unknown_penalty=9.0, spelling_penalty=2.0))
     log_probs = spoken("call anoa now", blur=0.45)
     heard = {}
-    for hot in ((), (Hotword("anoa"), Hotword("mexx"))):
+    for hot in ((), (Hotword("anoa", 1.5), Hotword("mexx", 1.5))):
         stream = make_decoder("lm", LETTERS, config, lambda: model, hot).new_stream()
         stream.advance(log_probs)
         heard[len(hot)] = LETTERS.decode(stream.hypothesis(final=True).tokens)
