@@ -49,7 +49,7 @@ class Final:
     interpretation: Interpretation | None = None
     """Intent and slots of a command."""
     distance: float | None = None
-    """How unlike the nearest command it is, in nats a token; infinite where there is none."""
+    """How unlike the nearest command it is, see `CommandStream.distance`; infinite: none is."""
     wake: bool = False
     """Whether it begins with a wake phrase."""
 
