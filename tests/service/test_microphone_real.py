@@ -6,6 +6,7 @@ A recording is played into a null sink, whose monitor is the microphone.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import queue
 import shutil
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -54,6 +56,10 @@ class Lines:
             self.seen.append(line)
             if any(part in line for part in parts):
                 return line
+
+    def rest(self) -> list[str]:
+        """The lines that nobody waited for."""
+        return [self._lines.get() for _ in range(self._lines.qsize())]
 
     def _read(self, pipe: IO[str]) -> None:
         for line in pipe:
@@ -111,6 +117,14 @@ class Room:
         )  # fmt: skip
         return done.stdout
 
+    def play(self, recording: Path) -> None:
+        """Into the sink, once somebody records there."""
+        end = time.monotonic() + WAIT
+        while not self.call("pactl", "list", "short", "source-outputs"):
+            assert time.monotonic() < end, "nobody records"
+            time.sleep(0.1)
+        self.call("paplay", "--device=room", recording)
+
     def asrd(self, *arguments: object) -> list[str]:
         return [sys.executable, "-c", DRIVER, str(CONFTEST), *map(str, arguments)]
 
@@ -150,27 +164,28 @@ def test_what_is_played_is_heard_also_after_the_microphone_was_away(
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     with listening:
+        out, log = Lines(listening.stdout), Lines(listening.stderr)
         try:
-            out, log = Lines(listening.stdout), Lines(listening.stderr)
             log.until("listening to room")
-            room.call("paplay", "--device=room", first)
+            room.play(first)
             assert out.until("") == "ab c"
 
             room.call("pactl", "unload-module", "module-null-sink")
             log.until("has gone", "no audio")
             room.call("pactl", "load-module", *SINK.split())
             log.until("listening to room")
-            room.call("paplay", "--device=room", second)
+            room.play(second)
             assert out.until("") == "dc ba"
 
             room.stop()
             log.until("has gone", "no audio")
             room.start()
             log.until("listening to room")
-            room.call("paplay", "--device=room", third)
+            room.play(third)
             assert out.until("") == "cab"
 
             listening.send_signal(signal.SIGTERM)
             assert listening.wait(WAIT) == 0
         finally:
             listening.kill()
+            logging.warning("\n".join(log.seen + log.rest()))  # shown where the test fails
