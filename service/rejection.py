@@ -33,6 +33,8 @@ class Verdict:
     """Whether the sentence that was found is what was said; never so outside."""
     distance: float
     """Of the nearest sentence; infinite if there is none: then no threshold accepts it."""
+    source: str = ""
+    """The list that it stands in: each kind of other speech counts by itself."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Rates:
 
 
 def judge(
-    recognizer: Recognizer, recordings: Sequence[Recording], *, inside: bool = True
+    recognizer: Recognizer, recordings: Sequence[Recording], *, inside: bool = True,
+    source: str = "",
 ) -> Iterator[Verdict]:
     """Search each recording for a command, with nothing rejected.
 
@@ -75,11 +78,11 @@ def judge(
         found = [final for final in result.finals if final.understood]
         nearest = min(found, key=lambda final: final.distance or 0.0, default=None)
         if nearest is None:
-            yield Verdict(recording.id, told, False, math.inf)
+            yield Verdict(recording.id, told, False, math.inf, source)
             continue
         scores = score_command(recording, [nearest])
         right = bool(scores.sentences_right or (recording.text is None and scores.slots_right))
-        yield Verdict(recording.id, told, told and right, nearest.distance or 0.0)
+        yield Verdict(recording.id, told, told and right, nearest.distance or 0.0, source)
 
 
 def halves(verdicts: Iterable[Verdict]) -> tuple[list[Verdict], list[Verdict]]:
@@ -101,12 +104,25 @@ def rates(verdicts: Sequence[Verdict], threshold: float) -> Rates:
     )
 
 
-def calibrate(groups: Sequence[Sequence[Verdict]]) -> float | None:
-    """The threshold whose worst error among the groups is least against what is aimed at.
+def by_source(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
+    """Each list's other speech, with all the commands beside it: a long list hides no short one."""
+    verdicts = list(verdicts)
+    inside = [v for v in verdicts if v.inside]
+    others: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        if not verdict.inside:
+            others.setdefault(verdict.source, list(inside)).append(verdict)
+    return others
 
-    Where nothing changes over an interval, its middle. None where a group lacks recordings
-    outside or right ones inside.
+
+def calibrate(grammars: Sequence[Sequence[Verdict]]) -> float | None:
+    """The threshold whose worst error is least against what is aimed at.
+
+    The worst among grammars and, within each, among lists of other speech. Where nothing changes
+    over an interval, its middle. None where a grammar lacks recordings outside or right ones
+    inside.
     """
+    groups = [group for verdicts in grammars for group in by_source(verdicts).values() or [[]]]
     if not groups or any(None in (rates(g, 0.0).false_accepts, rates(g, 0.0).false_rejects)
                          for g in groups):  # fmt: skip
         return None
@@ -127,6 +143,14 @@ def _cost(found: Rates) -> float:
     # the sum breaks ties where the smaller error can still fall
     worse = max(accepts / MAX_FALSE_ACCEPTS, rejects / MAX_FALSE_REJECTS)
     return worse + 1e-3 * (accepts + rejects)
+
+
+def false_accepts(verdicts: Iterable[Verdict], threshold: float) -> dict[str, float]:
+    """The share of each list of other speech that is taken for a command."""
+    return {
+        source: rates(group, threshold).false_accepts or 0.0
+        for source, group in by_source(verdicts).items()
+    }
 
 
 def table(verdicts: Sequence[Verdict], threshold: float) -> list[Rates]:
@@ -150,6 +174,10 @@ def as_text(verdicts: Sequence[Verdict], threshold: float) -> str:
             f"  {row.threshold:9.3f}  {_percent(row.false_accepts)}  "
             f"{_percent(row.false_rejects)}{mark}"
         )
+    shares = false_accepts(verdicts, threshold)
+    if len(shares) > 1:
+        told = ", ".join(f"{source} {share:.1%}" for source, share in shares.items())
+        lines.append(f"  false accepts at {threshold:.3f}: {told}")
     return "\n".join(lines)
 
 

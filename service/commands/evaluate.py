@@ -94,7 +94,9 @@ def show_rejection(args: argparse.Namespace) -> int:
         verdict
         for paths, inside in ((args.manifests, True), (args.outside, False))
         for path in paths
-        for verdict in rejection.judge(recognizer, read_manifest(path), inside=inside)
+        for verdict in rejection.judge(
+            recognizer, read_manifest(path), inside=inside, source=path.stem
+        )
     ]
     assert isinstance(recognizer.decoder, CommandDecoder)
     threshold = recognizer.decoder.config.threshold
@@ -102,7 +104,8 @@ def show_rejection(args: argparse.Namespace) -> int:
         rows = [asdict(row) for row in rejection.table(verdicts, threshold)]
         print(json.dumps({"threshold": threshold, "inside": sum(v.inside for v in verdicts),
                           "right": sum(v.right for v in verdicts),
-                          "outside": sum(not v.inside for v in verdicts), "table": rows}))
+                          "outside": sum(not v.inside for v in verdicts), "table": rows,
+                          "false_accepts": rejection.false_accepts(verdicts, threshold)}))
     else:
         print(", ".join(path.stem for path in (*args.manifests, *args.outside)))
         print(rejection.as_text(verdicts, threshold))

@@ -114,7 +114,9 @@ def tune_rejection(
             verdict
             for paths, inside in ((manifests, True), (args.outside, False))
             for path in paths
-            for verdict in rejection.judge(recognizer, read_manifest(path), inside=inside)
+            for verdict in rejection.judge(
+                recognizer, read_manifest(path), inside=inside, source=path.stem
+            )
         ))
     threshold = rejection.calibrate([half for half, _ in groups])
     if threshold is None:

@@ -18,7 +18,7 @@ from asr.streaming import Recognizer
 from service.cli import main
 from service.errors import UsageError
 from service.recognition import add_arguments, open_recognizer
-from service.rejection import Verdict, calibrate, halves, judge, rates, table
+from service.rejection import Verdict, calibrate, false_accepts, halves, judge, rates, table
 
 Say = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
@@ -30,8 +30,8 @@ def right(distance: float) -> Verdict:
     return Verdict(f"in{distance}", True, True, distance)
 
 
-def outside(distance: float) -> Verdict:
-    return Verdict(f"out{distance}", False, False, distance)
+def outside(distance: float, source: str = "") -> Verdict:
+    return Verdict(f"out{distance}", False, False, distance, source)
 
 
 def test_both_errors_are_shares_of_what_they_can_happen_to() -> None:
@@ -52,6 +52,17 @@ def test_the_worst_group_decides() -> None:
     high = [right(0.8), outside(3.0)]
     threshold = calibrate([low, high])
     assert threshold == pytest.approx(0.9)
+
+
+def test_a_long_list_of_other_speech_hides_no_short_one() -> None:
+    inside = [*(right(0.5) for _ in range(9)), right(1.0)]
+    short = [outside(0.8, "short"), outside(3.0, "short")]
+    long = [outside(3.0 + i, "long") for i in range(98)]
+    together = [*inside, *(Verdict(v.id, False, False, v.distance) for v in short + long)]
+    assert calibrate([together]) == 2.0  # no command lost for one of a hundred others
+    apart = [*inside, *short, *long]
+    assert calibrate([apart]) == 0.65  # one of ten lost is less than half of a kind accepted
+    assert false_accepts(apart, 2.0) == {"short": 0.5, "long": 0.0}
 
 
 @pytest.mark.parametrize("group", [[], [right(1.0)], [outside(1.0)]])
@@ -150,12 +161,14 @@ def test_the_table_is_printed(spoken: tuple[Path, Path, Path], capfd: Capture) -
     assert main(options) == 0
     out = capfd.readouterr().out
     assert "2 recordings in the grammar, 2 of them heard right; 2 outside" in out
-    assert out.count("%") == 24
+    assert out.count("%") == 26
+    assert "false accepts at 3.000: in 0.0%, out 0.0%" in out
     assert out.count("*") == 1
     assert main([*options, "--json"]) == 0
     figures = json.loads(capfd.readouterr().out)
     assert (figures["inside"], figures["right"], figures["outside"]) == (2, 2, 2)
     assert figures["table"][-1]["false_rejects"] == 0.0
+    assert figures["false_accepts"] == {"in": 0.0, "out": 0.0}
 
 
 @pytest.mark.usefixtures("bundled")

@@ -146,11 +146,11 @@ def test_a_threshold_is_calibrated_and_written(
     bundle: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     def verdicts(
-        recognizer: Recognizer, recordings: Sequence[Recording], *, inside: bool
+        recognizer: Recognizer, recordings: Sequence[Recording], *, inside: bool, source: str
     ) -> Iterator[Verdict]:
         # babble is never heard right
         for i in range(40):
-            yield Verdict(f"{inside}{i}", inside, inside, 0.7 if inside else 2.7)
+            yield Verdict(f"{inside}{i}", inside, inside, 0.7 if inside else 2.7, source)
 
     monkeypatch.setattr(rejection, "judge", verdicts)
     grammar = bundle / "stop.yaml"
