@@ -80,7 +80,7 @@ class CommandConfig:
     """Wide: what a grammar allows next is often not what sounds likeliest."""
     letters: float = 4.0
     """Nats that a letter counts which was heard otherwise."""
-    smoothing: float = 4.0
+    smoothing: float = 3.0
     """Letters that every sentence is taken to have more: a few wrong ones in a short command say
     less than as many of a hundred in a long one."""
 
