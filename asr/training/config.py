@@ -120,6 +120,9 @@ class LossConfig:
     """Weight of predicting the teacher's states, where `data.teacher` has some."""
     teacher_delay: float = 0.16
     """Seconds by which the prediction may come later than what it is about."""
+    consistency_weight: float = 0.0
+    """Weight of what two views of a recording, each with colouring and masks of its own, are
+    heard differently (CR-CTC, arXiv 2410.05101). Above 0 a batch holds each recording twice."""
     truncate_steps: int = 0
     """Recurrent steps after which gradients through time are cut; 0: whole utterances."""
     carry_state: bool = False

@@ -92,7 +92,7 @@ class FeatureBatch:
     """Output frames of each row; on the CPU, where CTC wants to know them."""
     targets: Targets
     seconds: float
-    """Audio in the batch, padding not counted."""
+    """Audio in the batch, padding not counted; each view counts."""
     dropped: int
     """Rows left out because their tokens need more frames than they have."""
     dense: DenseTargets | None = None
@@ -110,6 +110,10 @@ class _Placed:
     """Samples before the recording."""
     speed: float
 
+    def repeated(self, times: int) -> _Placed:
+        """The same rows so many times over; the audio is not copied."""
+        return replace(self, lengths=self.lengths * times, leads=self.leads * times)
+
 
 class BatchMaker:
     """Turns row numbers of a dataset into features, augmented or plain."""
@@ -117,11 +121,15 @@ class BatchMaker:
     def __init__(
         self, dataset: Dataset, extractor: FeatureExtractor, model: ModelConfig,
         augmenter: Augmenter | None = None, teacher: TeacherStates | None = None,
-        teacher_delay: float = 0.0,
+        teacher_delay: float = 0.0, views: int = 1,
     ) -> None:
-        """`teacher_delay` in seconds, as `LossConfig` has it."""
+        """`teacher_delay` in seconds, as `LossConfig` has it.
+
+        With `views` a batch holds its rows so many times over: the same audio in the same noise,
+        each time with another colouring and other masks.
+        """
         self.dataset, self.extractor, self.model = dataset, extractor, model
-        self.augmenter = augmenter
+        self.augmenter, self.views = augmenter, views
         self.teacher, self.teacher_delay = teacher, teacher_delay
 
     def __call__(
@@ -139,6 +147,9 @@ class BatchMaker:
         placed = self._assemble(rows, generator)
         audio = self._augmented(placed, generator)
         silent = self.augmenter.silence(audio, generator) if self.augmenter else []
+        if self.views > 1:
+            silent = [n + view * len(rows) for view in range(self.views) for n in silent]
+            rows, placed = rows * self.views, placed.repeated(self.views)
         return self._features(rows, placed, audio, generator, silent, whole, keep_all or whole)
 
     def samples(self, rows: list[int], generator: torch.Generator) -> Tensor:
@@ -173,7 +184,7 @@ class BatchMaker:
     ) -> FeatureBatch:
         c, lengths = self.extractor.config, placed.lengths
         with torch.no_grad():
-            features = self.extractor(audio)
+            features = self.extractor(audio).repeat(self.views, 1, 1)
             if self.augmenter is not None:
                 features = vary(features, self.extractor, self._augment, generator)
         counts = [

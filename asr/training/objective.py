@@ -63,7 +63,8 @@ class Objective(nn.Module):
         """Loss per target token of a batch, and the state behind it, detached.
 
         `features` are (batch, frames, n_mels) with the look-ahead's padding; `frames` are the
-        output frames of each row.
+        output frames of each row. Where the views' disagreement counts, the second half of the
+        rows holds what the first does, augmented otherwise.
         """
         scores, middle, last, state = self._encode(features, state)
         delay = self.model.config.delay
@@ -71,6 +72,9 @@ class Objective(nn.Module):
         if self.auxiliary is not None:
             early = split_emissions(self.auxiliary(middle), self.model.config.emissions)
             loss = loss + self.config.auxiliary_weight * ctc_loss(early, frames, targets)
+        if self.config.consistency_weight:
+            apart = disagreement(scores[:, delay:], frames, targets)
+            loss = loss + self.config.consistency_weight * apart
         if self.teacher is not None and dense is not None:
             error = self.teacher.loss(last, dense.states, dense.exists)
             loss = loss + self.config.teacher_weight * error
@@ -109,3 +113,22 @@ def ctc_loss(log_probs: Tensor, frames: Tensor, targets: Targets) -> Tensor:
         zero_infinity=True,
     )
     return total / max(1, int(targets.lengths.sum()))
+
+
+def disagreement(log_probs: Tensor, frames: Tensor, targets: Targets) -> Tensor:
+    """How differently two halves of a batch are heard, in nats per target token.
+
+    The Kullback-Leibler divergence of each view from the other, summed over the frames of
+    recordings; each is drawn to the other, which stands still (CR-CTC, Yao et al. 2024).
+    """
+    first, second = log_probs.float().chunk(2)
+    apart = _divergence(first.detach(), second) + _divergence(second.detach(), first)
+    places = torch.arange(apart.shape[1], device=apart.device)
+    heard = places < frames[: len(first), None].to(apart.device)
+    total: Tensor = (apart * heard).sum()
+    return total / max(1, int(targets.lengths.sum()))
+
+
+def _divergence(wanted: Tensor, found: Tensor) -> Tensor:
+    """KL(wanted || found) of log-probs (batch, frames, vocab), for each frame."""
+    return F.kl_div(found, wanted, reduction="none", log_target=True).sum(-1)

@@ -106,8 +106,13 @@ class Trainer:
         )
         self.maker = BatchMaker(
             self.train_set, self.extractor, self.config.model, augmenter, teacher,
-            self.config.loss.teacher_delay,
+            self.config.loss.teacher_delay, views=self._views,
         )
+
+    @property
+    def _views(self) -> int:
+        """How often a batch holds each recording."""
+        return 2 if self.config.loss.consistency_weight else 1
 
     def run(self) -> None:
         """Train until the steps or minutes are used up; checkpoints on the way and at the end.
@@ -210,8 +215,8 @@ class Trainer:
         else:
             batches = bucketed_batches(
                 self.train_set.store.lengths[order],
-                budget=round(data.batch_seconds * self.config.features.sample_rate),
-                rows=data.batch_rows, seed=run.seed, number=self.passes,
+                budget=round(data.batch_seconds * self.config.features.sample_rate / self._views),
+                rows=max(1, data.batch_rows // self._views), seed=run.seed, number=self.passes,
                 ascending=self.passes < data.sorted_passes,
             )
         batches = [[int(order[i]) for i in batch] for batch in batches]
