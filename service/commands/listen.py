@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.arguments import positive_int
-from service.config import WakeConfig
+from service.config import ENDPOINT_MODES, WakeConfig
 from service.errors import UsageError
 from service.recognition import add_arguments, open_recognizer
 
@@ -103,8 +103,9 @@ async def _listen(
         began[name] = time.time()
         gate = None if args.no_gate else Gate(silero_detector, GateRules())
         return StreamTranscriber(
-            name, recognizer, sample_rate, rewrite=rewrite, gate=gate, wake=wake
-        )
+            name, recognizer, sample_rate, endpoint=ENDPOINT_MODES["normal"], rewrite=rewrite,
+            gate=gate, wake=wake,
+        )  # fmt: skip
 
     publishers: list[Publisher] = [
         TextPublisher(sys.stdout)

@@ -108,13 +108,14 @@ def soak(corpus: Path, grammar: Path, hours: float) -> tuple[float, float]:
     streams = [ear.transcriber() for _ in range(STREAMS)]
     sources = [speech(corpus, offset) for offset in range(STREAMS)]
     settled, peak, heard, sampled = 0.0, 0.0, 0.0, 0.0
+    every = min(SAMPLE_EVERY, hours * 3600 / 20)  # some of them before it has settled
     while heard < hours * 3600:
         for transcriber, source in zip(streams, sources, strict=True):
             block = next(source)
             transcriber.accept(block)
             heard += len(block) / RATE
         step_all(ear, streams)
-        if heard - sampled >= SAMPLE_EVERY:
+        if heard - sampled >= every:
             sampled, resident = heard, resident_mb(os.getpid())
             peak = max(peak, resident)
             if heard <= 3600 * min(SETTLED, hours / 2):
