@@ -5,6 +5,7 @@
     manifest.json        format version, name, feature and model settings, checksums
     weights.safetensors  weights in fp16, feature statistics in fp32
     vocabulary.txt       one token a line; the first is the blank
+    pieces.txt           word pieces likewise, of the model's second output; optional
     language.lm          word n-grams for the decoder "lm"; optional
     README.md            the model card
 """
@@ -38,6 +39,7 @@ from .vocabulary import Vocabulary
 FORMAT = "asrd-model"
 VERSION = 1
 MANIFEST, WEIGHTS, VOCABULARY = "manifest.json", "weights.safetensors", "vocabulary.txt"
+PIECES = "pieces.txt"
 LANGUAGE_MODEL = "language.lm"
 MAX_FILE_BYTES = 1 << 30
 """A larger file is refused unread."""
@@ -72,6 +74,7 @@ class Bundle:
     model: AcousticModel
     vocabulary: Vocabulary
     path: Path
+    pieces: Vocabulary | None = None
 
     def language_model(self) -> LanguageModel:
         """The bundle's language model; BundleError if it has none or a damaged one."""
@@ -84,7 +87,7 @@ class Bundle:
         """A decoder by its name, the bundle's best by default; see `make_decoder`."""
         return make_decoder(
             name or self.manifest.decoder, self.vocabulary, self.manifest.search,
-            self.language_model, hotwords,
+            self.language_model, hotwords, pieces=self.pieces is not None,
         )
 
     def recognizer(
@@ -93,24 +96,20 @@ class Bundle:
         """Its network with a search, and word times corrected as tuned."""
         return Recognizer(
             self.extractor, self.model, self.vocabulary, decoder,
-            chunk_seconds=chunk_seconds, timing=self.manifest.search.timing,
+            chunk_seconds=chunk_seconds, timing=self.manifest.search.timing, pieces=self.pieces,
         )
 
 
 def load_bundle(path: Path) -> Bundle:
     """Read and check a bundle; weights become fp32. Raises BundleError naming the file."""
     manifest = read_bundle_manifest(path)
-    data = {name: _read_checked(path / name, manifest) for name in (WEIGHTS, VOCABULARY)}
-    try:
-        vocabulary = Vocabulary(data[VOCABULARY].decode().splitlines())
-    except (ConfigError, UnicodeDecodeError) as error:
-        raise BundleError(path / VOCABULARY, str(error)) from error
-    if len(vocabulary) != manifest.model.vocab_size:
-        reason = f"{len(vocabulary)} tokens, the model has {manifest.model.vocab_size}"
-        raise BundleError(path / VOCABULARY, reason)
+    vocabulary = _read_vocabulary(path / VOCABULARY, manifest, manifest.model.vocab_size)
+    pieces = None
+    if manifest.model.pieces:
+        pieces = _read_vocabulary(path / PIECES, manifest, manifest.model.pieces)
     extractor, model = FeatureExtractor(manifest.features), AcousticModel(manifest.model)
     try:
-        tensors = parse_tensors(data[WEIGHTS])
+        tensors = parse_tensors(_read_checked(path / WEIGHTS, manifest))
     except SafetensorError as error:
         raise BundleError(path / WEIGHTS, f"not a safetensors file: {error}") from error
     _check_shapes(path / WEIGHTS, tensors, _tensors_of(extractor, model))
@@ -122,13 +121,24 @@ def load_bundle(path: Path) -> Bundle:
         parameter.data = parameter.data.contiguous()
     extractor.mean.copy_(tensors["features.mean"])
     extractor.std.copy_(tensors["features.std"])
-    return Bundle(manifest, extractor.eval(), model.eval(), vocabulary, path)
+    return Bundle(manifest, extractor.eval(), model.eval(), vocabulary, path, pieces)
+
+
+def _read_vocabulary(file: Path, manifest: Manifest, size: int) -> Vocabulary:
+    try:
+        vocabulary = Vocabulary(_read_checked(file, manifest).decode().splitlines())
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise BundleError(file, str(error)) from error
+    if len(vocabulary) != size:
+        raise BundleError(file, f"{len(vocabulary)} tokens, the model has {size}")
+    return vocabulary
 
 
 def save_bundle(
     path: Path, name: str, extractor: FeatureExtractor, model: AcousticModel,
     vocabulary: Vocabulary, *, training: dict[str, Any] | None = None, decoder: str = "greedy",
     language_model: Path | None = None, search: SearchConfig | None = None,
+    pieces: Vocabulary | None = None,
 ) -> None:
     """Write a bundle folder; each file is complete or absent, the manifest comes last.
 
@@ -142,6 +152,8 @@ def save_bundle(
         WEIGHTS: dump_tensors({k: v.detach().cpu().contiguous() for k, v in tensors.items()}),
         VOCABULARY: ("\n".join(vocabulary.tokens) + "\n").encode(),
     }
+    if pieces is not None:
+        files[PIECES] = ("\n".join(pieces.tokens) + "\n").encode()
     if language_model is not None:
         files[LANGUAGE_MODEL] = _read(language_model)
     manifest = Manifest(

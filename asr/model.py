@@ -45,10 +45,15 @@ class ModelConfig:
     """Recurrent steps of right context; output comes that much later."""
     dropout: float = 0.0
     vocab_size: int = 29
+    pieces: int = 0
+    """Tokens of a second output, of word pieces; 0: there is none. Its best path holds whole
+    words where that of letters holds misspelt ones; a search wants letters."""
 
     def __post_init__(self) -> None:
         if self.cell not in get_args(Cell):
             raise ConfigError(f"unknown cell {self.cell!r}: use one of {', '.join(get_args(Cell))}")
+        if self.pieces < 0 or self.pieces == 1:
+            raise ConfigError(f"pieces must be 0 or at least 2, got {self.pieces}")
         for name in ("n_mels", "hidden_size", "n_layers", "stack", "emissions"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -222,6 +227,10 @@ class AcousticModel(nn.Module):
         )
         self.norm = nn.LayerNorm(config.hidden_size)
         self.output = nn.Linear(config.hidden_size, config.emissions * config.vocab_size)
+        self.pieces = (
+            nn.Linear(config.hidden_size, config.emissions * config.pieces)
+            if config.pieces else None
+        )
 
     def _stages(self) -> list[nn.Module]:
         """Every part that has state, in the order of data and of the state tuple."""
@@ -244,6 +253,13 @@ class AcousticModel(nn.Module):
         """
         hidden, state = self.encode(features, state)
         return self.classify(hidden[-1]), state
+
+    def read_both(
+        self, features: Tensor, state: ModelState | None = None
+    ) -> tuple[Tensor, Tensor, ModelState]:
+        """As `forward`, with log-probs (batch, frames // subsampling, pieces) of word pieces."""
+        hidden, state = self.encode(features, state)
+        return self.classify(hidden[-1]), self.classify_pieces(hidden[-1]), state
 
     def encode(
         self, features: Tensor, state: ModelState | None = None
@@ -268,6 +284,11 @@ class AcousticModel(nn.Module):
     def classify(self, hidden: Tensor) -> Tensor:
         """Hidden vectors (batch, steps, size) to log-probs (batch, output frames, vocab)."""
         return split_emissions(self.output(self.norm(hidden)), self.config.emissions)
+
+    def classify_pieces(self, hidden: Tensor) -> Tensor:
+        """The same to log-probs (batch, output frames, pieces) of word pieces."""
+        assert self.pieces is not None
+        return split_emissions(self.pieces(self.norm(hidden)), self.config.emissions)
 
 
 def split_emissions(scores: Tensor, emissions: int) -> Tensor:

@@ -88,14 +88,22 @@ class Recognizer:
         *,
         chunk_seconds: float = DEFAULT_CHUNK_SECONDS,
         timing: TimingConfig | None = None,
+        pieces: Vocabulary | None = None,
     ) -> None:
+        """`vocabulary` is of the letters; `pieces` are those that the model writes beside them."""
         if len(vocabulary) != model.config.vocab_size:
             raise ConfigError(
                 f"a vocabulary of {len(vocabulary)} tokens does not fit a model of "
                 f"{model.config.vocab_size}"
             )
+        if pieces is not None and len(pieces) != model.config.pieces:
+            raise ConfigError(
+                f"{len(pieces)} word pieces do not fit a model of {model.config.pieces}"
+            )
         self.extractor, self.model = extractor.eval(), model.eval()
+        self.pieces = pieces
         self.vocabulary, self.decoder, self.timing = vocabulary, decoder, timing
+        self.vocabulary_of(decoder)
         step_seconds = extractor.config.frame_seconds * model.config.step_frames
         self.chunk_frames = max(1, round(chunk_seconds / step_seconds)) * model.config.step_frames
 
@@ -138,9 +146,21 @@ class Recognizer:
             return
         features = torch.stack([s._chunks.peek() for s in sessions])  # (batch, frames, n_mels)
         state = stack_states([s._state for s in sessions])
-        log_probs, state = self.model(features, state)
-        for session, rows, new in zip(sessions, log_probs, split_state(state), strict=True):
-            session._commit(rows, new)
+        if any(s.reads_pieces for s in sessions):
+            letters, pieces, state = self.model.read_both(features, state)
+        else:
+            letters, state = self.model(features, state)
+            pieces = letters
+        for i, (session, new) in enumerate(zip(sessions, split_state(state), strict=True)):
+            session._commit((pieces if session.reads_pieces else letters)[i], new)
+
+    def vocabulary_of(self, decoder: Decoder) -> Vocabulary:
+        """The tokens that a decoder reads; ConfigError for word pieces where there are none."""
+        if not decoder.pieces:
+            return self.vocabulary
+        if self.pieces is None:
+            raise ConfigError("this decoder reads word pieces, and the model writes none")
+        return self.pieces
 
 
 class Session:
@@ -159,6 +179,9 @@ class Session:
         self._state: ModelState = recognizer.model.initial_state()
         self.decoder = decoder
         """Settings of the search; another one takes effect at the next utterance."""
+        self.vocabulary = recognizer.vocabulary_of(decoder)
+        """Of the tokens of the current utterance."""
+        self.reads_pieces = decoder.pieces
         self._search, self._confidence = decoder.new_stream(), decoder.confidence
         self._heard = False
         self._feature_frames = 0
@@ -223,7 +246,7 @@ class Session:
     def transcript(self, final: bool = False) -> Transcript:
         """The same as words with times. Pure."""
         unit, start = self._recognizer.frame_seconds, self.utterance_start
-        vocabulary, config = self._recognizer.vocabulary, self._confidence if final else None
+        vocabulary, config = self.vocabulary, self._confidence if final else None
         # read once: a grammar interprets its sentence at each final reading
         readings = (
             [self.hypothesis(final)] if config is None else self._search.n_best(READINGS, final)
@@ -243,7 +266,10 @@ class Session:
 
         The last token goes along, so that a sound which spans the cut is not written twice.
         """
-        self._search = self.decoder.new_stream(self._search.last_token)
+        goes_on = self.reads_pieces == self.decoder.pieces  # else it is no token of this decoder
+        self._search = self.decoder.new_stream(self._search.last_token if goes_on else None)
+        self.vocabulary = self._recognizer.vocabulary_of(self.decoder)
+        self.reads_pieces = self.decoder.pieces
         self._confidence = self.decoder.confidence
         self.utterance_start = self.frame
 

@@ -27,6 +27,10 @@ class Vocabulary:
             raise ConfigError("a vocabulary must hold distinct tokens, none of them empty")
         self._ids = {token: i for i, token in enumerate(self.tokens)}
         self._longest = max(map(len, self.tokens[1:]), default=0)
+        words = [token for token in self.tokens if token.startswith(WORD_START)]
+        self._marks_first = words != [WORD_START]
+        """Whether the first word is marked, too: pieces carry the mark at their start, while the
+        letters' boundary stands between words."""
 
     @classmethod
     def letters(cls) -> Vocabulary:
@@ -41,9 +45,8 @@ class Vocabulary:
 
         Raises ValueError naming the first character that no token covers.
         """
-        # With letters the boundary stands between words; pieces carry it at their start.
         marked = WORD_START.join(text.split())
-        if marked and WORD_START not in self._ids:
+        if marked and self._marks_first:
             marked = WORD_START + marked
         ids: list[int] = []
         at = 0

@@ -75,7 +75,7 @@ class StreamTranscriber:
             history.start(sample_rate, 0.0)
         self._stream, self._partials, self._rewrite = stream, partials, rewrite
         self._endpoint = endpoint or EndpointConfig()
-        self._vocabulary, self._unit = recognizer.vocabulary, recognizer.frame_seconds
+        self._unit = recognizer.frame_seconds
         self._utterance = 0
         self._shown = ""
         self._muted = self._talking = self._outdated = False
@@ -212,14 +212,14 @@ class StreamTranscriber:
         last = best.tokens[-1] if best.tokens else None
         if self._talking and last is not None:
             return best.length * self._unit >= self._endpoint.hard_limit
-        silent = silent_frames(best, self._vocabulary) * self._unit
+        silent = silent_frames(best, self.session.vocabulary) * self._unit
         return is_endpoint(
             self._endpoint,
             utterance=best.length * self._unit,
             # noise may be babbled into words: the detector knows better
             trailing_silence=max(silent, detected_silence),
             has_speech=last is not None,
-            between_words=last is not None and self._vocabulary.is_boundary(last),
+            between_words=last is not None and self.session.vocabulary.is_boundary(last),
             complete=best.accepting and not best.continues,
         )
 

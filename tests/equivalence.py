@@ -28,7 +28,9 @@ VARIANTS: dict[str, dict[str, int]] = {
     "look-ahead": {"lookahead": 2},
     "no stacking": {"stack": 1, "emissions": 1},
     "wide steps": {"stack": 3, "emissions": 4, "lookahead": 1},
+    "word pieces": {"pieces": 18, "lookahead": 1},
 }
+PIECES = Vocabulary(("<blank>", "▁", "▁a", "▁be", *"abcdefghijklmn"))
 TOLERANCE = 1e-4
 
 
@@ -66,22 +68,31 @@ def babbler(cell: str = "lstm", variant: str = "plain", chunk_seconds: float = 0
     with torch.random.fork_rng():
         torch.manual_seed(3)
         model = AcousticModel(ModelConfig(cell=cell, **shape | VARIANTS[variant]))  # type: ignore[arg-type]
-        nn.init.normal_(model.output.weight, std=1.0)
+        for output in (model.output, model.pieces):
+            if output is not None:
+                nn.init.normal_(output.weight, std=1.0)
         if model.row_conv is not None:
             nn.init.normal_(model.row_conv.weight)
     extractor = FeatureExtractor(FeatureConfig())
     extractor.mean.fill_(-3.0)
     extractor.std.fill_(2.0)
-    vocabulary = Vocabulary.letters()
+    pieces = PIECES if model.pieces is not None else None
     return Recognizer(
-        extractor, model, vocabulary, RecordingDecoder(), chunk_seconds=chunk_seconds
+        extractor, model, Vocabulary.letters(), RecordingDecoder(pieces=pieces is not None),
+        chunk_seconds=chunk_seconds, pieces=pieces,
     )
 
 
-def recording(recognizer: Recognizer) -> Recognizer:
-    """The same recogniser with a decoder that can be asked what the model said."""
+def recording(recognizer: Recognizer, *, pieces: bool | None = None) -> Recognizer:
+    """The same recogniser with a decoder that can be asked what the model said.
+
+    It reads letters or `pieces`; by default what the recogniser's decoder reads.
+    """
+    if pieces is None:
+        pieces = recognizer.decoder.pieces
     return Recognizer(
-        recognizer.extractor, recognizer.model, recognizer.vocabulary, RecordingDecoder()
+        recognizer.extractor, recognizer.model, recognizer.vocabulary,
+        RecordingDecoder(pieces=pieces), pieces=recognizer.pieces,
     )
 
 
@@ -122,7 +133,7 @@ def heard(session: Session) -> Heard:
     """What the current utterance of a session has heard so far."""
     stream = session._search
     assert isinstance(stream, RecordingStream)
-    width = session._recognizer.model.config.vocab_size
+    width = len(session.vocabulary)
     rows = torch.cat([torch.zeros(0, width), *stream.given])
     return Heard(rows, stream.hypothesis().tokens)
 
@@ -152,10 +163,13 @@ def whole(recognizer: Recognizer, samples: Samples, sample_rate: int = 16_000) -
     features = extractor(torch.tensor([*audio, *[0.0] * tail]))  # (frames, n_mels)
     steps = -(-len(features) // model.config.step_frames)
     if steps == 0:
-        return Heard(torch.zeros(0, model.config.vocab_size), ())
+        return Heard(torch.zeros(0, len(recognizer.vocabulary_of(recognizer.decoder))), ())
     missing = (steps + model.config.lookahead) * model.config.step_frames - len(features)
     features = nn.functional.pad(features, (0, 0, 0, missing))
-    log_probs = model(features[None])[0][0].detach()
+    if recognizer.decoder.pieces:
+        log_probs = model.read_both(features[None])[1][0].detach()
+    else:
+        log_probs = model(features[None])[0][0].detach()
     delay = model.config.lookahead * model.config.emissions
     log_probs = log_probs[delay : delay + steps * model.config.emissions]
     best = [token for token, _ in groupby(log_probs.argmax(-1).tolist())]

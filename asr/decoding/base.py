@@ -94,6 +94,11 @@ class Decoder(Protocol):
         """How words are given confidences; None: the network's probabilities are shown."""
         ...
 
+    @property
+    def pieces(self) -> bool:
+        """Whether it reads the model's word pieces instead of its letters."""
+        ...
+
     def new_stream(self, last_token: int | None = None) -> DecoderStream:
         """A search that starts fresh, or behind a token that an earlier cut has emitted."""
         ...

@@ -91,6 +91,7 @@ class BeamDecoder:
     ) -> None:
         self.config, self.scorers = config or BeamConfig(), tuple(scorers)
         self.confidence = confidence
+        self.pieces = False
 
     def new_stream(self, last_token: int | None = None) -> BeamStream:
         """State of one utterance; `last_token` is not emitted again if it goes on."""

@@ -103,7 +103,9 @@ class CommandDecoder:
         self, grammar: Grammar, vocabulary: Vocabulary, free: Decoder,
         config: CommandConfig | None = None,
     ) -> None:
-        self.grammar, self.vocabulary, self.free = grammar, vocabulary, free
+        self.grammar, self.vocabulary = grammar, vocabulary
+        self.free = GreedyDecoder() if free.pieces else free  # all three read letters
+        self.pieces = False
         self.config = config or CommandConfig()
         self.confidence = free.confidence
         self._search = BeamDecoder(self.config.beam, [GrammarScorer(grammar, vocabulary)])

@@ -40,8 +40,11 @@ def make_decoder(
     config: SearchConfig,
     language_model: Callable[[], LanguageModel],
     hotwords: Sequence[Hotword] = (),
+    pieces: bool = False,
 ) -> Decoder:
     """A decoder by its name; `language_model` is called only if it is needed.
+
+    `pieces` tells that the model writes word pieces beside the letters of `vocabulary`.
 
     Raises ConfigError for an unknown name, and for hot words with a decoder that searches
     nothing.
@@ -51,7 +54,7 @@ def make_decoder(
     if name == "greedy":
         if hotwords:
             raise ConfigError("hot words need a search: use the decoder lm or beam, not greedy")
-        return GreedyDecoder()
+        return GreedyDecoder(pieces=pieces)
     scorers: list[Scorer] = []
     if name == "lm":
         words = WordScorer(language_model(), vocabulary, config.words)

@@ -11,9 +11,12 @@ from .confidence import ConfidenceConfig
 
 
 class GreedyDecoder:
-    """No settings and no search."""
+    """No search: what reads best without any is word pieces, where a model writes some."""
 
     confidence: ConfidenceConfig | None = None
+
+    def __init__(self, *, pieces: bool = False) -> None:
+        self.pieces = pieces
 
     def new_stream(self, last_token: int | None = None) -> GreedyStream:
         """State of one utterance; `last_token` is not emitted again if it goes on."""

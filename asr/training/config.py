@@ -32,6 +32,9 @@ class DataConfig:
     """Regular expression: noise whose `kind` matches is left out."""
     teacher: str = ""
     """Folder of a teacher's states for exactly these recordings (`asr.training.teacher`)."""
+    pieces: str = ""
+    """Word pieces, one a line behind the blank (`python -m asr.training.pieces`): a second output
+    learns to write them."""
     cache: str = ""
     """Folder that keeps decoded audio between runs; beside the checkpoints if empty."""
     minimum: dict[str, float] = field(default_factory=dict)
@@ -120,6 +123,8 @@ class LossConfig:
     """Weight of predicting the teacher's states, where `data.teacher` has some."""
     teacher_delay: float = 0.16
     """Seconds by which the prediction may come later than what it is about."""
+    piece_weight: float = 0.5
+    """Weight of the CTC of word pieces, where there are some."""
     consistency_weight: float = 0.0
     """Weight of what two views of a recording, each with colouring and masks of its own, are
     heard differently (CR-CTC, arXiv 2410.05101). Above 0 a batch holds each recording twice."""

@@ -35,6 +35,8 @@ class Dataset:
     tokens: list[list[int]]
     repeats: list[int]
     """How often a pass takes each of them."""
+    pieces: list[list[int]] | None = None
+    """The ids of their word pieces, where the model writes some."""
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -54,6 +56,7 @@ class Dataset:
 def load_dataset(
     sources: tuple[str, ...], data: DataConfig, vocabulary: Vocabulary, sample_rate: int,
     cache: Path, *, limit_hours: float | None = None, limit: int | None = None, seed: int = 0,
+    pieces: Vocabulary | None = None,
 ) -> Dataset:
     """Read, filter and decode the recordings of `sources`; see `select`.
 
@@ -63,7 +66,9 @@ def load_dataset(
     recordings = [c.recording for c in chosen]
     tokens = encode_texts(recordings, vocabulary)
     store = AudioStore.open([r.audio for r in recordings], cache, sample_rate)
-    return Dataset(recordings, store, tokens, [c.repeat for c in chosen])
+    repeats = [c.repeat for c in chosen]
+    written = encode_texts(recordings, pieces) if pieces is not None else None
+    return Dataset(recordings, store, tokens, repeats, written)
 
 
 def load_augmenter(config: TrainConfig, cache: Path, device: torch.device) -> Augmenter:
@@ -97,6 +102,8 @@ class FeatureBatch:
     """Rows left out because their tokens need more frames than they have."""
     dense: DenseTargets | None = None
     """The teacher's states, where there is a teacher."""
+    pieces: Targets | None = None
+    """The word pieces of each row, where the model writes some."""
 
 
 @dataclass(frozen=True)
@@ -208,11 +215,12 @@ class BatchMaker:
             features = features[send(torch.tensor(keep, dtype=torch.long), device)]
         missing = -features.shape[1] % step + self.model.lookahead * step
         features = torch.nn.functional.pad(features, (0, 0, 0, missing))
-        kept = [tokens[i] for i in keep]
-        targets = Targets(
-            send(torch.tensor([t for row in kept for t in row], dtype=torch.long), device),
-            torch.tensor([len(row) for row in kept], dtype=torch.long),
-        )
+        targets = as_targets([tokens[i] for i in keep], device)
+        pieces = None
+        if self.dataset.pieces is not None:
+            pieces = as_targets(
+                [[] if i in silent else self.dataset.pieces[rows[i]] for i in keep], device
+            )
         frames = torch.tensor([due[i] for i in keep], dtype=torch.long)
         seconds = sum(lengths) / c.sample_rate
         dense = None
@@ -221,7 +229,7 @@ class BatchMaker:
             # whoever hears noise alone has nothing to learn from what the teacher heard
             without = send(torch.tensor([[i in silent] for i in keep]), device)
             dense.exists.masked_fill_(without, value=False)
-        return FeatureBatch(features, frames, targets, seconds, fits.count(False), dense)
+        return FeatureBatch(features, frames, targets, seconds, fits.count(False), dense, pieces)
 
     def _dense(
         self, rows: list[int], placed: _Placed, keep: list[int], frames: int
@@ -233,6 +241,14 @@ class BatchMaker:
         leads = np.array([placed.leads[i] for i in keep])[:, None] / c.sample_rate
         times = (seconds - self.teacher_delay - leads) * placed.speed
         return DenseTargets(*self.teacher.at([rows[i] for i in keep], times))
+
+
+def as_targets(tokens: list[list[int]], device: torch.device) -> Targets:
+    """The ids of each row as CTC takes them."""
+    return Targets(
+        send(torch.tensor([t for row in tokens for t in row], dtype=torch.long), device),
+        torch.tensor([len(row) for row in tokens], dtype=torch.long),
+    )
 
 
 def shift(padded: Tensor, leads: list[int], spans: list[int], size: int) -> Tensor:

@@ -55,4 +55,5 @@ def export(
         target, name or (before.name if before else target.resolve().name), extractor, model,
         Vocabulary(content["vocabulary"]), training=training, decoder=decoder,
         language_model=language_model, search=before.search if before else None,
+        pieces=Vocabulary(content["pieces"]) if content.get("pieces") else None,
     )

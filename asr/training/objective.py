@@ -59,6 +59,7 @@ class Objective(nn.Module):
     def forward(
         self, features: Tensor, frames: Tensor, targets: Targets,
         state: ModelState | None = None, dense: DenseTargets | None = None,
+        pieces: Targets | None = None,
     ) -> tuple[Tensor, ModelState]:
         """Loss per target token of a batch, and the state behind it, detached.
 
@@ -75,6 +76,9 @@ class Objective(nn.Module):
         if self.config.consistency_weight:
             apart = disagreement(scores[:, delay:], frames, targets)
             loss = loss + self.config.consistency_weight * apart
+        if pieces is not None:
+            written = self.model.classify_pieces(last)[:, delay:]
+            loss = loss + self.config.piece_weight * ctc_loss(written, frames, pieces)
         if self.teacher is not None and dense is not None:
             error = self.teacher.loss(last, dense.states, dense.exists)
             loss = loss + self.config.teacher_weight * error

@@ -5,9 +5,11 @@ The figures that are published come from `asrd evaluate`, which streams.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from asr.decoding.greedy import GreedyDecoder
 from asr.features import FeatureExtractor
@@ -35,29 +37,42 @@ class Score:
 
 @torch.inference_mode()
 def score(
-    model: AcousticModel, extractor: FeatureExtractor, dataset: Dataset, vocabulary: Vocabulary
+    model: AcousticModel, extractor: FeatureExtractor, dataset: Dataset, vocabulary: Vocabulary,
+    pieces: Vocabulary | None = None,
 ) -> Score:
-    """Hear all recordings of a dataset as they are."""
+    """Hear all recordings of a dataset as they are; texts and WER are those of `pieces`, if any."""
     maker = BatchMaker(dataset, extractor, model.config)
     generator = torch.Generator().manual_seed(0)
     order = sorted(range(len(dataset.tokens)), key=lambda i: int(dataset.store.lengths[i]))
-    texts = [""] * len(order)
+    texts, spelt = [""] * len(order), [""] * len(order)
     loss, tokens = 0.0, 0
     for at in range(0, len(order), BATCH):
         rows = order[at : at + BATCH]
         batch = maker(rows, generator, keep_all=True)
-        log_probs = model(batch.features)[0][:, model.config.delay :]
+        hidden = model.encode(batch.features)[0][-1]
+        delay = model.config.delay
+        log_probs = model.classify(hidden)[:, delay:]
         count = int(batch.targets.lengths.sum())
         loss += count * float(ctc_loss(log_probs, batch.frames, batch.targets))
         tokens += count
-        # on the CPU at once: the search goes frame by frame
-        for i, scores, frames in zip(rows, log_probs.cpu(), batch.frames.tolist(), strict=True):
-            stream = GreedyDecoder().new_stream()
-            stream.advance(scores[:frames])
-            texts[i] = vocabulary.decode(stream.hypothesis().tokens)
+        frames = batch.frames.tolist()
+        for i, text in zip(rows, _best_paths(log_probs, frames, vocabulary), strict=True):
+            texts[i] = spelt[i] = text
+        if pieces is not None:
+            log_probs = model.classify_pieces(hidden)[:, delay:]
+            for i, text in zip(rows, _best_paths(log_probs, frames, pieces), strict=True):
+                texts[i] = text
     words, characters = ErrorCounts(), ErrorCounts()
-    for text, said in zip(texts, dataset.tokens, strict=True):
+    for text, letters, said in zip(texts, spelt, dataset.tokens, strict=True):
         reference = vocabulary.decode(said)
         words += word_errors(reference, text)
-        characters += character_errors(reference, text)
+        characters += character_errors(reference, letters)
     return Score(texts, words.rate or 0.0, characters.rate or 0.0, loss / max(1, tokens))
+
+
+def _best_paths(log_probs: Tensor, frames: list[int], vocabulary: Vocabulary) -> Iterator[str]:
+    # on the CPU at once: the search goes frame by frame
+    for scores, count in zip(log_probs.cpu(), frames, strict=True):
+        stream = GreedyDecoder().new_stream()
+        stream.advance(scores[:count])
+        yield vocabulary.decode(stream.hypothesis().tokens)

@@ -44,7 +44,7 @@ def warm_start(trainer: Trainer, path: Path) -> None:
 
     bundle = load_bundle(path)
     wanted, found = trainer.config.model, bundle.manifest.model
-    ignored = {"dropout"}
+    ignored = {"dropout"} if found.pieces else {"dropout", "pieces"}
     for name in wanted.__dataclass_fields__:
         a, b = getattr(found, name), getattr(wanted, name)
         if a != b and name not in ignored:
@@ -53,6 +53,9 @@ def warm_start(trainer: Trainer, path: Path) -> None:
         raise BundleError(path, "its feature settings differ from those of the config")
     if bundle.vocabulary.tokens != trainer.vocabulary.tokens:
         raise BundleError(path, "its vocabulary differs from that of the run")
-    trainer.objective.model.load_state_dict(bundle.model.state_dict())
+    if bundle.pieces and trainer.pieces and bundle.pieces.tokens != trainer.pieces.tokens:
+        raise BundleError(path, "it writes other word pieces than data.pieces has")
+    begun = trainer.objective.model.state_dict()  # pieces that the bundle lacks begin at random
+    trainer.objective.model.load_state_dict(begun | bundle.model.state_dict())
     trainer.extractor.mean.copy_(bundle.extractor.mean)
     trainer.extractor.std.copy_(bundle.extractor.std)

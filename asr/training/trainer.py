@@ -30,6 +30,7 @@ from .dataset import BatchMaker, FeatureBatch, load_augmenter, load_dataset
 from .devices import Arriving, Placement, place
 from .objective import Objective
 from .optimizer import MovingAverage, learning_rate, make_optimizer
+from .pieces import read_pieces
 from .progress import Progress
 from .scoring import score
 from .start import set_statistics, warm_start
@@ -46,8 +47,10 @@ class Trainer:
     """A run: its data, model, optimiser and position. `run()` trains to the end."""
 
     def __init__(self, config: TrainConfig, vocabulary: Vocabulary | None = None) -> None:
-        self.config = config
         self.vocabulary = vocabulary or Vocabulary.letters()
+        self.pieces = read_pieces(expand(config.data.pieces)) if config.data.pieces else None
+        config = replace(config, model=replace(config.model, pieces=len(self.pieces or ())))
+        self.config = config
         self.place: Placement = place(config.run.device)
         torch.manual_seed(config.run.seed)
         self.output = expand(config.run.output)
@@ -84,7 +87,7 @@ class Trainer:
             distributed.barrier()
         self.train_set = load_dataset(
             data.train, data, self.vocabulary, rate, cache,
-            limit_hours=data.limit_hours, seed=self.config.run.seed,
+            limit_hours=data.limit_hours, seed=self.config.run.seed, pieces=self.pieces,
         )
         self.dev_set = (
             load_dataset(data.dev, data, self.vocabulary, rate, cache, limit=data.dev_utterances)
@@ -173,7 +176,8 @@ class Trainer:
         self._wrapped.train()
         with self._autocast():
             loss, state = self._wrapped(
-                batch.features, batch.frames, batch.targets, self._state, batch.dense
+                batch.features, batch.frames, batch.targets, self._state, batch.dense,
+                batch.pieces,
             )
         loss.backward()
         clip = self.config.optimizer.clip_norm or float("inf")
@@ -230,10 +234,12 @@ class Trainer:
     def _evaluate(self, progress: Progress) -> None:
         if self.dev_set is None or not self.place.is_first:
             return
-        found = score(self.averaged_model(), self.extractor, self.dev_set, self.vocabulary)
+        found = score(
+            self.averaged_model(), self.extractor, self.dev_set, self.vocabulary, self.pieces
+        )
         progress.log(
-            step=self.step, hours=self.hours, dev_cer=found.cer, dev_loss=found.loss,
-            dropped=self.dropped,
+            step=self.step, hours=self.hours, dev_cer=found.cer, dev_wer=found.wer,
+            dev_loss=found.loss, dropped=self.dropped,
         )
         if found.cer < self.best_cer:
             self.best_cer = found.cer
@@ -257,6 +263,7 @@ class Trainer:
             {
                 "config": schema.as_table(self.config),
                 "vocabulary": list(self.vocabulary.tokens),
+                "pieces": list(self.pieces.tokens) if self.pieces else [],
                 "objective": self.objective.state_dict(),
                 "average": self.average.values,
                 "optimizer": self.optimizer.state_dict(),
@@ -275,16 +282,23 @@ class Trainer:
         if not path.exists():
             return False
         content = checkpoint.load(path)
-        # dropout shapes nothing and may change on the way
         shape = schema.as_table(replace(self.config.model, dropout=0.0))
-        if content["config"]["model"] | {"dropout": 0.0} != shape:
+        # dropout shapes nothing and may change on the way; an output of pieces may be added
+        found = {"pieces": 0} | content["config"]["model"] | {"dropout": 0.0}
+        added = self.pieces is not None and not found["pieces"]
+        if (found | {"pieces": shape["pieces"]} if added else found) != shape:
             raise BundleError(path, "belongs to a model of another shape; choose another output")
-        self.objective.load_state_dict(content["objective"])
-        self.average.load(content["average"])
-        if content["config"]["optimizer"]["name"] == self.config.optimizer.name:
+        pieces = list(self.pieces.tokens) if self.pieces else []
+        if content.get("pieces", []) != pieces and not added:
+            raise BundleError(path, "writes other word pieces than data.pieces has")
+        new = {k: v for k, v in self.objective.state_dict().items() if "model.pieces." in k}
+        new = new if added else {}
+        self.objective.load_state_dict(content["objective"] | new)
+        self.average.load(content["average"] | new)
+        if content["config"]["optimizer"]["name"] == self.config.optimizer.name and not added:
             self.optimizer.load_state_dict(content["optimizer"])
         else:
-            logger.warning("another optimiser goes on from these weights, with no state")
+            logger.warning("the optimiser begins afresh from these weights, with no state")
         self.extractor.mean.copy_(content["mean"])
         self.extractor.std.copy_(content["std"])
         device = self.place.device

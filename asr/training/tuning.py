@@ -55,6 +55,7 @@ class _Listener:
     """A decoder that searches nothing and keeps what the network says."""
 
     confidence = None
+    pieces = False
 
     def __init__(self) -> None:
         self.rows: list[Tensor] = []

@@ -13,7 +13,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from asr import bundle as bundles
-from asr.bundle import MANIFEST, VOCABULARY, WEIGHTS, load_bundle, load_recognizer, save_bundle
+from asr.bundle import (
+    MANIFEST,
+    PIECES,
+    VOCABULARY,
+    WEIGHTS,
+    load_bundle,
+    load_recognizer,
+    save_bundle,
+)
+from asr.decoding.commands import CommandDecoder
+from asr.decoding.grammar import load_grammar
 from asr.errors import BundleError, ConfigError
 from asr.features import FeatureConfig, FeatureExtractor
 from asr.model import AcousticModel, ModelConfig
@@ -256,3 +266,49 @@ def test_statistics_survive_in_full_precision(tmp_path: Path) -> None:
     model = AcousticModel(ModelConfig(hidden_size=4, n_layers=1, conv_channels=2))
     save_bundle(tmp_path, "x", extractor, model, Vocabulary.letters())
     assert torch.equal(load_bundle(tmp_path).extractor.mean, extractor.mean)
+
+
+@pytest.fixture
+def of_pieces(tmp_path: Path) -> Path:
+    """A bundle whose model writes word pieces, too."""
+    recognizer = babbler("lstm", "word pieces")
+    save_bundle(
+        tmp_path / "pieces", "babble", recognizer.extractor, recognizer.model,
+        recognizer.vocabulary, pieces=recognizer.pieces,
+    )
+    return tmp_path / "pieces"
+
+
+def test_pieces_are_what_greedy_search_reads(of_pieces: Path) -> None:
+    bundle = load_bundle(of_pieces)
+    assert bundle.pieces is not None
+    assert bundle.pieces.tokens == babbler("lstm", "word pieces").pieces.tokens  # type: ignore[union-attr]
+    assert bundle.decoder("greedy").pieces
+    assert not bundle.decoder("beam").pieces
+    recognizer, samples = recording(load_recognizer(of_pieces)), babble(12_000)
+    found = streamed(recognizer, samples, (777,))
+    assert found.log_probs.shape[1] == len(bundle.pieces)
+    assert_same(found, whole(recognizer, samples))
+
+
+def test_a_grammar_hears_letters_whatever_is_shown_beside_it(of_pieces: Path) -> None:
+    bundle = load_bundle(of_pieces)
+    path = of_pieces / "stop.yaml"
+    path.write_text("intents: {Stop: {data: [{sentences: [stop]}]}}\n")
+    grammar = load_grammar(path, bundle.vocabulary)
+    decoder = CommandDecoder(grammar, bundle.vocabulary, bundle.decoder("greedy"))
+    assert not decoder.pieces
+    assert not decoder.free.pieces
+
+
+def test_pieces_that_are_missing_or_do_not_fit_are_named(of_pieces: Path) -> None:
+    lines = (of_pieces / PIECES).read_text().splitlines()
+    (of_pieces / PIECES).write_text("\n".join(lines[:-1]) + "\n")
+    check_refused(of_pieces, PIECES, "checksum does not match")
+    data = (of_pieces / PIECES).read_bytes()
+    edit_manifest(
+        of_pieces, lambda t: t["sha256"].update({PIECES: hashlib.sha256(data).hexdigest()})
+    )
+    check_refused(of_pieces, PIECES, f"{len(lines) - 1} tokens, the model has {len(lines)}")
+    (of_pieces / PIECES).unlink()
+    check_refused(of_pieces, PIECES, "No such file")

@@ -23,9 +23,11 @@ from asr.streaming import Recognizer, Session
 from asr.vocabulary import BLANK_ID, Vocabulary
 from tests.equivalence import (
     CELLS,
+    PIECES,
     TOLERANCE,
     VARIANTS,
     Heard,
+    RecordingDecoder,
     assert_same,
     babble,
     babbler,
@@ -320,3 +322,54 @@ def test_a_vocabulary_that_does_not_fit_the_model_is_refused() -> None:
     few = Vocabulary(("<blank>", "a"))
     with pytest.raises(ConfigError, match="2 tokens does not fit a model of 29"):
         Recognizer(recognizer.extractor, recognizer.model, few, GreedyDecoder())
+
+
+def test_word_pieces_that_do_not_fit_the_model_are_refused() -> None:
+    plain, of_pieces = babbler(), babbler("lstm", "word pieces")
+    parts = plain.extractor, plain.model, plain.vocabulary
+    with pytest.raises(ConfigError, match="18 word pieces do not fit a model of 0"):
+        Recognizer(*parts, GreedyDecoder(), pieces=PIECES)
+    with pytest.raises(ConfigError, match="the model writes none"):
+        Recognizer(*parts, GreedyDecoder(pieces=True))
+    with pytest.raises(ConfigError, match="the model writes none"):
+        plain.new_session(16_000, decoder=GreedyDecoder(pieces=True))
+    assert of_pieces.new_session(16_000, decoder=GreedyDecoder()).vocabulary is of_pieces.vocabulary
+
+
+def test_letters_and_pieces_are_read_in_one_batch_as_each_alone() -> None:
+    recognizer, samples = babbler("lstm", "word pieces"), babble(16_000)
+    letters = recording(recognizer, pieces=False)
+    sessions = [
+        recognizer.new_session(16_000),
+        recognizer.new_session(16_000, decoder=RecordingDecoder()),
+    ]
+    for session in sessions:
+        session.accept(samples)
+        session.finish()
+    while sessions[0].ready:
+        recognizer.step(sessions)
+    assert_same(heard(sessions[0]), whole(recognizer, samples))
+    assert_same(heard(sessions[1]), whole(letters, samples))
+    assert sessions[0].transcript().text == PIECES.decode(heard(sessions[0]).tokens)
+
+
+def test_another_decoder_may_read_the_other_output_from_the_next_utterance_on() -> None:
+    recognizer, samples = babbler("lstm", "word pieces"), babble(32_000)
+    session = recognizer.new_session(16_000)
+    session.accept(samples[:16_000])
+    drain(recognizer, session)
+    first = heard(session)
+    assert first.log_probs.shape[1] == len(PIECES)
+    session._search.last_token = 3  # as where a sound spans the cut
+    session.decoder = RecordingDecoder()
+    assert session.vocabulary is PIECES
+    session.start_utterance()
+    assert session.vocabulary is recognizer.vocabulary
+    assert session._search.last_token == BLANK_ID  # the id of a piece is no letter's
+    session.accept(samples[16_000:])
+    session.finish()
+    drain(recognizer, session)
+    alone = whole(recording(recognizer, pieces=False), samples)
+    torch.testing.assert_close(
+        heard(session).log_probs, alone.log_probs[len(first.log_probs) :], rtol=0, atol=TOLERANCE
+    )

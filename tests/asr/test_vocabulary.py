@@ -39,8 +39,8 @@ def test_a_boundary_stands_between_words_only() -> None:
 
 
 def test_the_longest_match_wins() -> None:
-    assert [PIECES.tokens[i] for i in PIECES.encode("a there")] == ["a", "▁the", "re"]
-    assert [PIECES.tokens[i] for i in PIECES.encode("a three")] == ["a", "▁th", "re", "e"]
+    assert [PIECES.tokens[i] for i in PIECES.encode("a there")] == ["▁", "a", "▁the", "re"]
+    assert [PIECES.tokens[i] for i in PIECES.encode("the three")] == ["▁the", "▁th", "re", "e"]
 
 
 @pytest.mark.parametrize("text", ["é", "a1", "A", "<blank>"])

@@ -45,6 +45,7 @@ class _Recorder:
 
     last_token = 0
     confidence: ConfidenceConfig | None = None
+    pieces = False
 
     def __init__(self) -> None:
         self.chunks: list[Tensor] = []
