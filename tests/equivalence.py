@@ -28,7 +28,7 @@ VARIANTS: dict[str, dict[str, int]] = {
     "look-ahead": {"lookahead": 2},
     "no stacking": {"stack": 1, "emissions": 1},
     "wide steps": {"stack": 3, "emissions": 4, "lookahead": 1},
-    "word pieces": {"pieces": 18, "lookahead": 1},
+    "word pieces": {"pieces": 18},
 }
 PIECES = Vocabulary(("<blank>", "▁", "▁a", "▁be", *"abcdefghijklmn"))
 TOLERANCE = 1e-4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -78,9 +79,11 @@ def _spell(words: Sequence[str], vocabulary: Vocabulary) -> tuple[Ints, NDArray[
     spelled = []
     for i, word in enumerate(words):
         try:
-            spelled.append((vocabulary.encode(word), i))
+            tokens = vocabulary.encode(word)
         except ValueError:
             continue
+        # where no piece begins the word, a boundary stands before it: it is between words
+        spelled.append((list(itertools.dropwhile(vocabulary.is_boundary, tokens)), i))
     spelled.sort()
     matrix = np.full((len(spelled), max((len(t) for t, _ in spelled), default=0)), -1, np.int32)
     for row, (tokens, _) in enumerate(spelled):

@@ -18,6 +18,8 @@ from .conftest import LETTERS, spoken
 
 USED = "abcdehilnorstuw"
 PIECES = Vocabulary([BLANK, *(f"▁{c}" for c in USED), *USED, "he", "▁the"])
+FEW = Vocabulary([BLANK, "▁", "▁t", "▁h", *USED, "he", "▁the"])
+"""Most words begin with no piece, but behind a boundary."""
 SENTENCES = ["the cat sat", "the cat ran", "a hat", "the hat", "he ran", "she sat", "the other cat"]
 
 
@@ -46,11 +48,12 @@ def reference(model: LanguageModel, config: WordConfig, vocabulary: Vocabulary, 
         score += config.lm_weight * float(log_prob[0]) + config.word_bonus
         if number == 0:
             score -= config.unknown_penalty
-            score -= config.spelling_penalty * len(vocabulary.encode(word))
+            tokens = vocabulary.encode(word)
+            score -= config.spelling_penalty * sum(not vocabulary.is_boundary(t) for t in tokens)
     return score + config.lm_weight * float(model.end(state)[0])
 
 
-@pytest.mark.parametrize("vocabulary", [LETTERS, PIECES], ids=["letters", "pieces"])
+@pytest.mark.parametrize("vocabulary", [LETTERS, PIECES, FEW], ids=["letters", "pieces", "few"])
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(text=st.lists(
     st.sampled_from(["the", "cat", "sat", "he", "th", "cats", "a", "other", "hats", "unseen"]),
