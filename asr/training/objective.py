@@ -13,6 +13,7 @@ from asr.model import AcousticModel, ModelState, split_emissions
 from asr.vocabulary import BLANK_ID
 
 from .config import LossConfig
+from .devices import send
 from .teacher import TeacherHead
 
 
@@ -128,7 +129,7 @@ def disagreement(log_probs: Tensor, frames: Tensor, targets: Targets) -> Tensor:
     first, second = log_probs.float().chunk(2)
     apart = _divergence(first.detach(), second) + _divergence(second.detach(), first)
     places = torch.arange(apart.shape[1], device=apart.device)
-    heard = places < frames[: len(first), None].to(apart.device)
+    heard = places < send(frames[: len(first), None], apart.device)
     total: Tensor = (apart * heard).sum()
     return total / max(1, int(targets.lengths.sum()))
 

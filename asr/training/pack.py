@@ -19,12 +19,14 @@ from asr.vocabulary import Vocabulary
 from . import checkpoint
 from .config import TrainConfig, as_toml, expand
 from .parts import PartWriter
+from .pieces import read_pieces
 from .rooms import responses_file, room_responses
 from .selection import Selected, encode_texts, noise_files, select
 from .teacher import STATES_FILES, TeacherStates
 from .trainer import LAST
 
 CONFIG, OUTPUT, CACHE, START, TEACHER = "train.toml", "run", "cache", "start", "teacher"
+PIECES = "pieces.txt"
 
 
 def pack_run(config: TrainConfig, folder: Path, limit: int, start: Path | None = None) -> int:
@@ -37,6 +39,8 @@ def pack_run(config: TrainConfig, folder: Path, limit: int, start: Path | None =
     train = select(data.train, data, limit_hours=data.limit_hours, seed=seed)
     dev = select(data.dev, data, limit=data.dev_utterances) if data.dev else []
     encode_texts([c.recording for c in train + dev], Vocabulary.letters())
+    if data.pieces:
+        read_pieces(expand(data.pieces))
     if data.teacher:
         TeacherStates.open(expand(data.teacher), [c.recording.audio for c in train])
     if start is not None:
@@ -52,11 +56,14 @@ def pack_run(config: TrainConfig, folder: Path, limit: int, start: Path | None =
             repeat=_repeats(train),
             limit_hours=None,
             teacher=TEACHER if data.teacher else "",
+            pieces=PIECES if data.pieces else "",
             cache=CACHE,
         )
         if config.data.teacher:
             for name in STATES_FILES:
                 writer.add(f"{TEACHER}/{name}", expand(config.data.teacher) / name)
+        if config.data.pieces:
+            writer.add(PIECES, expand(config.data.pieces))
         if config.augment.rooms:
             _add_rooms(writer, config)
         run = replace(config.run, output=OUTPUT, device="auto", threads=0, start_from="")

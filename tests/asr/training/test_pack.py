@@ -25,9 +25,11 @@ from asr.training.config import (
     read_config,
 )
 from asr.training.dataset import BatchMaker
+from asr.training.objective import disagreement
 from asr.training.pack import pack_run
 from asr.training.teacher import write_states
 from asr.training.trainer import LAST, Trainer
+from asr.vocabulary import BLANK, LETTERS
 from service.cli import main
 
 MakeConfig = Callable[..., TrainConfig]
@@ -65,8 +67,10 @@ def config(make_config: MakeConfig, manifest: Path, tmp_path: Path) -> TrainConf
         made.data, batch_rows=3, minimum={"agreement": 0.5}, repeat={"rare": 2},
         train=tuple(str(tmp_path / f"{n}.jsonl") for n in ("train", "rare", "both")),
         noise=(str(tmp_path / "noise.jsonl"),), noise_exclude="music",
-        teacher=str(tmp_path / "teacher"),
+        teacher=str(tmp_path / "teacher"), pieces=str(tmp_path / "pieces.txt"),
     )
+    pieces = (BLANK, "▁", "▁the", "▁t", "ing", *LETTERS)
+    (tmp_path / "pieces.txt").write_text("\n".join(pieces) + "\n")
     audio = [r.audio for r in read_manifest(manifest)]
     audio += [Path("other/0.wav"), Path("other/2.wav"), Path("other/0.wav"), Path("0.wav")]
     rng = np.random.default_rng(1)
@@ -98,7 +102,8 @@ def test_a_run_goes_on_elsewhere_and_comes_back(
     assert main(["unpack", str(parts), str(there)]) == 0
 
     monkeypatch.chdir(there)
-    for path in (*tmp_path.glob("*.jsonl"), *tmp_path.glob("*.wav"), *tmp_path.glob("other/*")):
+    read = ("*.jsonl", "*.wav", "other/*", "pieces.txt")
+    for path in [path for pattern in read for path in tmp_path.glob(pattern)]:
         path.rename(path.with_name(f"gone-{path.name}"))  # nothing of the old place is used
     trainer = Trainer(read_config(Path("train.toml"), ["run.device=cpu"]))
     assert trainer.step == 2
@@ -182,15 +187,19 @@ def test_no_part_of_a_batch_leaves_or_waits_for_the_device(config: TrainConfig) 
     augmenter.noise, augmenter.rooms = augmenter.noise.to(device), augmenter.rooms.to(device)
     maker = BatchMaker(
         trainer.train_set.to(device), trainer.extractor.to(device), config.model, augmenter,
-        trainer.maker.teacher.to(device), 0.16,
+        trainer.maker.teacher.to(device), 0.16, views=2,
     )
     batch = maker([0, 2, 5], torch.Generator().manual_seed(1))
     assert batch.dense is not None
-    on_device = (batch.features, batch.targets.tokens, batch.dense.states, batch.dense.exists)
+    assert batch.pieces is not None
+    on_device = (batch.features, batch.targets.tokens, batch.pieces.tokens, batch.dense.states,
+                 batch.dense.exists)  # fmt: skip
     assert {part.device for part in on_device} == {device}
     # CTC reads the lengths on the CPU
     assert {part.device.type for part in (batch.frames, batch.targets.lengths)} == {"cpu"}
     hidden, _ = trainer.objective.to(device).model.encode(batch.features)
-    torch.autograd.backward([trainer.objective.model.classify(hidden[-1]).sum()])
+    written = trainer.objective.model.classify(hidden[-1])
+    apart = disagreement(written, batch.frames, batch.targets)
+    torch.autograd.backward([written.sum(), apart])
     norm = torch.nn.utils.clip_grad_norm_(trainer.objective.parameters(), 1.0)
     trainer._forget_unless(torch.isfinite(norm))
