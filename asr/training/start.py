@@ -1,16 +1,23 @@
-"""What a run begins with: feature statistics of its data, or the weights of a bundle."""
+"""What a run begins with: feature statistics of its data, a bundle's weights, a checkpoint."""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from asr import schema
 from asr.errors import BundleError
+
+from . import checkpoint
 
 if TYPE_CHECKING:
     from .trainer import Trainer
+
+logger = logging.getLogger(__name__)
 
 STATISTICS_BATCHES = 24
 MIN_VARIANCE = 0.25
@@ -59,3 +66,41 @@ def warm_start(trainer: Trainer, path: Path) -> None:
     trainer.objective.model.load_state_dict(begun | bundle.model.state_dict())
     trainer.extractor.mean.copy_(bundle.extractor.mean)
     trainer.extractor.std.copy_(bundle.extractor.std)
+
+
+def resume(trainer: Trainer, path: Path) -> bool:
+    """Go on from a checkpoint of this run; False if there is none.
+
+    An output of word pieces may be added on the way. BundleError for a model of another shape.
+    """
+    if not path.exists():
+        return False
+    content = checkpoint.load(path)
+    shape = schema.as_table(replace(trainer.config.model, dropout=0.0))
+    # dropout shapes nothing and may change on the way; an output of pieces may be added
+    found = {"pieces": 0} | content["config"]["model"] | {"dropout": 0.0}
+    added = trainer.pieces is not None and not found["pieces"]
+    if (found | {"pieces": shape["pieces"]} if added else found) != shape:
+        raise BundleError(path, "belongs to a model of another shape; choose another output")
+    pieces = list(trainer.pieces.tokens) if trainer.pieces else []
+    if content.get("pieces", []) != pieces and not added:
+        raise BundleError(path, "writes other word pieces than data.pieces has")
+    new = {k: v for k, v in trainer.objective.state_dict().items() if "model.pieces." in k}
+    new = new if added else {}
+    trainer.objective.load_state_dict(content["objective"] | new)
+    trainer.average.load(content["average"] | new)
+    if content["config"]["optimizer"]["name"] == trainer.config.optimizer.name and not added:
+        trainer.optimizer.load_state_dict(content["optimizer"])
+    else:
+        logger.warning("the optimiser begins afresh from these weights, with no state")
+    trainer.extractor.mean.copy_(content["mean"])
+    trainer.extractor.std.copy_(content["std"])
+    device = trainer.place.device
+    state = content["state"]
+    # the file holds the streams of the first process only; with several, all start afresh
+    if state is not None and trainer.place.world_size == 1:
+        trainer.state = tuple(part.to(device) for part in state)
+    trainer.step, trainer.passes, trainer.at = content["position"]
+    trainer.hours, trainer.dropped = content["hours"], content["dropped"]
+    trainer.best_cer = content["best_cer"]
+    return True

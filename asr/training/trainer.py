@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, distributed, nn
 
 from asr import schema
-from asr.errors import BundleError
 from asr.features import FeatureExtractor
 from asr.model import AcousticModel, ModelState
 from asr.vocabulary import Vocabulary
@@ -33,7 +32,7 @@ from .optimizer import MovingAverage, learning_rate, make_optimizer
 from .pieces import read_pieces
 from .progress import Progress
 from .scoring import score
-from .start import set_statistics, warm_start
+from .start import resume, set_statistics, warm_start
 from .teacher import TeacherStates
 
 logger = logging.getLogger(__name__)
@@ -67,9 +66,10 @@ class Trainer:
         self.hours = 0.0
         self.dropped = 0
         self.best_cer = float("inf")
-        self._state: ModelState | None = None
+        self.state: ModelState | None = None
+        """Of the streams, where a batch continues the one before."""
         self._batches: list[Batch] = []
-        if not self._resume():
+        if not resume(self, self.output / LAST):
             if config.run.start_from:
                 warm_start(self, expand(config.run.start_from))
             else:
@@ -176,7 +176,7 @@ class Trainer:
         self._wrapped.train()
         with self._autocast():
             loss, state = self._wrapped(
-                batch.features, batch.frames, batch.targets, self._state, batch.dense,
+                batch.features, batch.frames, batch.targets, self.state, batch.dense,
                 batch.pieces,
             )
         loss.backward()
@@ -184,7 +184,7 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.objective.parameters(), clip)
         self._forget_unless(torch.isfinite(norm))
         self.optimizer.step()
-        self._state = state if self.config.loss.carry_state else None
+        self.state = state if self.config.loss.carry_state else None
         self.step += 1
         self.at += 1
         self.hours += batch.seconds * self.place.world_size / 3600
@@ -202,7 +202,7 @@ class Trainer:
         if self.at >= len(self._batches):
             self.passes += 1
             self.at = 0
-            self._state = None
+            self.state = None
             self._plan_pass()
         carry = self.config.loss.carry_state
         return self.maker(self._batches[self.at], generator, whole=carry)
@@ -269,44 +269,10 @@ class Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 "mean": self.extractor.mean,
                 "std": self.extractor.std,
-                "state": self._state,
+                "state": self.state,
                 "position": [self.step, self.passes, self.at],
                 "hours": self.hours,
                 "dropped": self.dropped,
                 "best_cer": self.best_cer,
             },
         )
-
-    def _resume(self) -> bool:
-        path = self.output / LAST
-        if not path.exists():
-            return False
-        content = checkpoint.load(path)
-        shape = schema.as_table(replace(self.config.model, dropout=0.0))
-        # dropout shapes nothing and may change on the way; an output of pieces may be added
-        found = {"pieces": 0} | content["config"]["model"] | {"dropout": 0.0}
-        added = self.pieces is not None and not found["pieces"]
-        if (found | {"pieces": shape["pieces"]} if added else found) != shape:
-            raise BundleError(path, "belongs to a model of another shape; choose another output")
-        pieces = list(self.pieces.tokens) if self.pieces else []
-        if content.get("pieces", []) != pieces and not added:
-            raise BundleError(path, "writes other word pieces than data.pieces has")
-        new = {k: v for k, v in self.objective.state_dict().items() if "model.pieces." in k}
-        new = new if added else {}
-        self.objective.load_state_dict(content["objective"] | new)
-        self.average.load(content["average"] | new)
-        if content["config"]["optimizer"]["name"] == self.config.optimizer.name and not added:
-            self.optimizer.load_state_dict(content["optimizer"])
-        else:
-            logger.warning("the optimiser begins afresh from these weights, with no state")
-        self.extractor.mean.copy_(content["mean"])
-        self.extractor.std.copy_(content["std"])
-        device = self.place.device
-        state = content["state"]
-        # the file holds the streams of the first process only; with several, all start afresh
-        if state is not None and self.place.world_size == 1:
-            self._state = tuple(part.to(device) for part in state)
-        self.step, self.passes, self.at = content["position"]
-        self.hours, self.dropped = content["hours"], content["dropped"]
-        self.best_cer = content["best_cer"]
-        return True

@@ -81,7 +81,7 @@ def test_carried_state_survives_a_resume(make_config: MakeConfig, tmp_path: Path
     config = make_config(run={"output": str(tmp_path / "b")}, **sections)
     first = Trainer(config)
     start = losses(first, 2)
-    assert first._state is not None
+    assert first.state is not None
     first.save(LAST)
     assert start + losses(Trainer(config), 4) == expected
 
