@@ -47,7 +47,7 @@ class ModelConfig:
     vocab_size: int = 29
     pieces: int = 0
     """Tokens of a second output, of word pieces; 0: there is none. Its best path holds whole
-    words where that of letters holds misspelt ones; a search wants letters."""
+    words where that of letters holds misspelt ones; searches read the letters."""
 
     def __post_init__(self) -> None:
         if self.cell not in get_args(Cell):
