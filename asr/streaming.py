@@ -179,10 +179,7 @@ class Session:
         self._state: ModelState = recognizer.model.initial_state()
         self.decoder = decoder
         """Settings of the search; another one takes effect at the next utterance."""
-        self.vocabulary = recognizer.vocabulary_of(decoder)
-        """Of the tokens of the current utterance."""
-        self.reads_pieces = decoder.pieces
-        self._search, self._confidence = decoder.new_stream(), decoder.confidence
+        self._begin(None)
         self._heard = False
         self._feature_frames = 0
         self._skip = recognizer.model.config.delay
@@ -267,11 +264,15 @@ class Session:
         The last token goes along, so that a sound which spans the cut is not written twice.
         """
         goes_on = self.reads_pieces == self.decoder.pieces  # else it is no token of this decoder
-        self._search = self.decoder.new_stream(self._search.last_token if goes_on else None)
-        self.vocabulary = self._recognizer.vocabulary_of(self.decoder)
-        self.reads_pieces = self.decoder.pieces
-        self._confidence = self.decoder.confidence
+        self._begin(self._search.last_token if goes_on else None)
         self.utterance_start = self.frame
+
+    def _begin(self, last_token: int | None) -> None:
+        self.vocabulary = self._recognizer.vocabulary_of(self.decoder)
+        """Of the tokens of the current utterance."""
+        self.reads_pieces = self.decoder.pieces
+        self._search = self.decoder.new_stream(last_token)
+        self._confidence = self.decoder.confidence
 
     def _mono(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         samples = np.asarray(samples)

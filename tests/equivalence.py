@@ -153,6 +153,15 @@ def streamed(
     return heard(session)
 
 
+def forward(recognizer: Recognizer, features: Tensor) -> Tensor:
+    """Log-probs (batch, frames, vocab) of the output that the recogniser's decoder reads."""
+    model = recognizer.model
+    if recognizer.decoder.pieces:
+        return model.read_both(features)[1].detach()
+    log_probs: Tensor = model(features)[0].detach()
+    return log_probs
+
+
 def whole(recognizer: Recognizer, samples: Samples, sample_rate: int = 16_000) -> Heard:
     """The training forward: everything computed in one go, with none of the streaming code."""
     extractor, model = recognizer.extractor, recognizer.model
@@ -166,10 +175,7 @@ def whole(recognizer: Recognizer, samples: Samples, sample_rate: int = 16_000) -
         return Heard(torch.zeros(0, len(recognizer.vocabulary_of(recognizer.decoder))), ())
     missing = (steps + model.config.lookahead) * model.config.step_frames - len(features)
     features = nn.functional.pad(features, (0, 0, 0, missing))
-    if recognizer.decoder.pieces:
-        log_probs = model.read_both(features[None])[1][0].detach()
-    else:
-        log_probs = model(features[None])[0][0].detach()
+    log_probs = forward(recognizer, features[None])[0]
     delay = model.config.lookahead * model.config.emissions
     log_probs = log_probs[delay : delay + steps * model.config.emissions]
     best = [token for token, _ in groupby(log_probs.argmax(-1).tolist())]

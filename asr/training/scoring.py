@@ -44,7 +44,7 @@ def score(
     maker = BatchMaker(dataset, extractor, model.config)
     generator = torch.Generator().manual_seed(0)
     order = sorted(range(len(dataset.tokens)), key=lambda i: int(dataset.store.lengths[i]))
-    texts, spelt = [""] * len(order), [""] * len(order)
+    spelt, written = [""] * len(order), [""] * len(order)
     loss, tokens = 0.0, 0
     for at in range(0, len(order), BATCH):
         rows = order[at : at + BATCH]
@@ -57,11 +57,12 @@ def score(
         tokens += count
         frames = batch.frames.tolist()
         for i, text in zip(rows, _best_paths(log_probs, frames, vocabulary), strict=True):
-            texts[i] = spelt[i] = text
+            spelt[i] = text
         if pieces is not None:
             log_probs = model.classify_pieces(hidden)[:, delay:]
             for i, text in zip(rows, _best_paths(log_probs, frames, pieces), strict=True):
-                texts[i] = text
+                written[i] = text
+    texts = spelt if pieces is None else written
     words, characters = ErrorCounts(), ErrorCounts()
     for text, letters, said in zip(texts, spelt, dataset.tokens, strict=True):
         reference = vocabulary.decode(said)

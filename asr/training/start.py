@@ -80,13 +80,15 @@ def resume(trainer: Trainer, path: Path) -> bool:
     # dropout shapes nothing and may change on the way; an output of pieces may be added
     found = {"pieces": 0} | content["config"]["model"] | {"dropout": 0.0}
     added = trainer.pieces is not None and not found["pieces"]
-    if (found | {"pieces": shape["pieces"]} if added else found) != shape:
+    if added:
+        found["pieces"] = shape["pieces"]
+    if found != shape:
         raise BundleError(path, "belongs to a model of another shape; choose another output")
     pieces = list(trainer.pieces.tokens) if trainer.pieces else []
     if content.get("pieces", []) != pieces and not added:
         raise BundleError(path, "writes other word pieces than data.pieces has")
-    new = {k: v for k, v in trainer.objective.state_dict().items() if "model.pieces." in k}
-    new = new if added else {}
+    begun = trainer.objective.state_dict()
+    new = {k: v for k, v in begun.items() if added and k.startswith("model.pieces.")}
     trainer.objective.load_state_dict(content["objective"] | new)
     trainer.average.load(content["average"] | new)
     if content["config"]["optimizer"]["name"] == trainer.config.optimizer.name and not added:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, cycle, islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -80,16 +80,19 @@ def run(corpus: Path, count: int) -> Summary:
     people = evenly(read_manifest(manifest(corpus, "commonvoice-dev")), count)
     readers = evenly(read_manifest(manifest(corpus, "librispeech-dev")), count)
     steady = noises(corpus, lambda kind: kind in STEADY)
-    parts = chain(
-        latencies(free, within, commands, steady, grammar, bundle.vocabulary),
-        held_open(within, commands, noises(corpus, lambda kind: kind in LIVELY)),
-        splits(free, people, commands),
-        false_commands("false_commands_wake_hour", Ear(within.recognizer, wake),
-                       [*people, *readers], MAX_FALSE_AWAKE),
-        false_commands("false_commands_hour", within, [*people, *readers], MAX_FALSE),
-    )  # fmt: skip
+
+    def measure() -> Iterator[Bound]:
+        yield from latencies(free, within, commands, steady, grammar, bundle.vocabulary)
+        yield held_open(within, commands, noises(corpus, lambda kind: kind in LIVELY))
+        yield from splits(free, people, commands)
+        others = [*people, *readers]
+        yield false_commands(
+            "false_commands_wake_hour", Ear(within.recognizer, wake), others, MAX_FALSE_AWAKE
+        )
+        yield false_commands("false_commands_hour", within, others, MAX_FALSE)
+
     found: list[Bound] = []
-    for bound in parts:
+    for bound in measure():
         bound.tell()
         found.append(bound)
     figures: Summary = {
@@ -145,9 +148,7 @@ def goes_on(told: Told, grammar: Grammar, vocabulary: Vocabulary) -> bool:
     return bool(grammar.continues(np.array([state], np.int32))[0])
 
 
-def held_open(
-    within: Ear, commands: Sequence[Recording], noise: Sequence[Samples]
-) -> Iterator[Bound]:
+def held_open(within: Ear, commands: Sequence[Recording], noise: Sequence[Samples]) -> Bound:
     """Share of commands that noise behind them holds open."""
     kept = 0
     for recording, around in zip(commands, cycle([music(5.0), *noise]), strict=False):
@@ -155,8 +156,8 @@ def held_open(
         told = within.hear(with_noise(speech, around, 10.0, 0.0, AFTER))
         first = min((t.at for t in told), default=0.0)
         kept += first > len(speech) / RATE + HELD_OPEN
-    yield Bound("held_open", "share of commands that music or noise at 10 dB holds open for 2 s",
-                kept / max(1, len(commands)), 0.05, len(commands))  # fmt: skip
+    return Bound("held_open", "share of commands that music or noise at 10 dB holds open for 2 s",
+                 kept / max(1, len(commands)), 0.05, len(commands))  # fmt: skip
 
 
 def splits(
@@ -184,7 +185,7 @@ def with_pause(speech: Samples) -> Samples:
 
 def false_commands(
     key: str, within: Ear, speech: Sequence[Recording], most: float
-) -> Iterator[Bound]:
+) -> Bound:
     """Commands an hour in speech that holds none, one stream with pauses of a second."""
     pause = np.zeros(RATE, np.float32)
     audio = np.concatenate([part for r in speech for part in (read(r.audio), pause)])
@@ -193,5 +194,5 @@ def false_commands(
     print(f"{len(taken)} commands in {hours:.2f} h of other speech"
           f"{'' if within.wake is None else ' with a wake phrase'}: "
           f"{', '.join(islice(taken, 10))}")  # fmt: skip
-    yield Bound(key, f"{key} (a small sample says little)" if hours < 1 else key,
-                len(taken) / hours, most, len(speech))  # fmt: skip
+    return Bound(key, f"{key} (a small sample says little)" if hours < 1 else key,
+                 len(taken) / hours, most, len(speech))  # fmt: skip
