@@ -173,13 +173,16 @@ class Microphone:
             )
             try:
                 await asyncio.shield(opening)
+                await source.first_block()
             except NoInput as error:
+                if source.is_open:
+                    await asyncio.to_thread(source.close)
                 if attempt == 0:
                     log.warning("%s: %s; waiting for it", self._name, error)
                     self.on_waiting(str(error))
             except asyncio.CancelledError:
                 await asyncio.wait([opening])
-                if opening.exception() is None:
+                if source.is_open:
                     source.close()
                 raise
             else:
@@ -231,26 +234,43 @@ class MicrophoneSource:
                 self.sample_rate = rate
                 return
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a stream to close."""
+        return self._stream is not None
+
+    async def first_block(self) -> None:
+        """Wait until audio comes, or NoInput: what a sound server opens may still be dead."""
+        if not await self._more():
+            raise NoInput(f"{self.device} was opened, but gives no audio")
+
     def close(self) -> None:
         """Stop recording."""
         self._port_audio.close(self._stream)
+        self._stream = None
 
     async def __aiter__(self) -> AsyncIterator[Samples]:
         while True:
             while self._blocks:
                 yield self._blocks.popleft().mean(axis=1)
-            if self._ended:
-                log.warning("%s: %s has gone", self.name, self.device)
-                return
+            if await self._more():
+                continue
+            reason = "has gone" if self._ended else "gives no audio any more"
+            log.warning("%s: %s %s", self.name, self.device, reason)
+            return
+
+    async def _more(self) -> bool:
+        """Whether another block comes in time."""
+        while not self._blocks and not self._ended:
             self._waking = False
             self._woken.clear()
-            if self._blocks or self._ended:
-                continue
+            if self._blocks or self._ended:  # since
+                break
             try:
                 await asyncio.wait_for(self._woken.wait(), self._unplugged_seconds)
             except TimeoutError:
-                log.warning("%s: %s gives no audio any more", self.name, self.device)
-                return
+                break
+        return bool(self._blocks)
 
     def _callback(self, samples: Samples, frames: int, time: object, status: Any) -> None:
         # in PortAudio's thread: its buffer is used again, and waiting here would lose audio

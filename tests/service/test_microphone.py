@@ -34,6 +34,10 @@ class FakeStream:
 
     def start(self) -> None:
         self.library.streams.append(self)
+        if self.library.dead:
+            self.library.dead -= 1
+        else:
+            self.hear(0.0)
 
     def close(self) -> None:
         self.closed = True
@@ -58,6 +62,8 @@ class FakeLibrary:
         self.rates, self.channels = {16_000}, {1}
         self.streams: list[FakeStream] = []
         self.restarts = 0
+        self.dead = 0
+        """Streams to come that start and never give audio."""
         self.default = SimpleNamespace(device=[0, 0])
 
     def query_devices(self) -> list[dict[str, Any]]:
@@ -120,7 +126,9 @@ def test_buffers_are_copied_and_mixed() -> None:
         async with Microphone(port_audio=PortAudio(library), sleep=never).open() as source:
             assert source.sample_rate == 48_000
             library.streams[0].hear(0.25)
-            block = await anext(aiter(source))
+            blocks = aiter(source)
+            assert (await anext(blocks) == 0).all()
+            block = await anext(blocks)
             assert block.shape == (2_400,)
             assert (block == 0.25).all()
         assert library.streams[0].closed
@@ -137,8 +145,8 @@ def test_a_busy_recogniser_loses_the_oldest_audio_and_it_is_counted() -> None:
             library.streams[0].hear(0.5, overflow=True)
             blocks = aiter(source)
             assert (await anext(blocks))[0] == pytest.approx(0.011)
-            assert source.overflows == 11
-            assert source.dropped_seconds == pytest.approx(11 * 0.05)
+            assert source.overflows == 12  # with the block that it began with
+            assert source.dropped_seconds == pytest.approx(12 * 0.05)
 
     run(main)
 
@@ -185,13 +193,39 @@ def test_an_unplugged_microphone_is_heard_again(silently: bool) -> None:
             library.streams[0].hear(0.25)
             if not silently:
                 library.streams[0].options["finished_callback"]()
-            assert len([block async for block in source]) == 1
+            assert len([block async for block in source]) == 2
         async with microphone.open() as source:
             assert library.streams[1].options["device"] == 0
             library.streams[1].hear(0.5)
-            assert (await anext(aiter(source)))[0] == 0.5
+            blocks = aiter(source)
+            assert [(await anext(blocks))[0] for _ in range(2)] == [0, 0.5]
 
     run(main)
+
+
+def test_a_microphone_that_opens_but_gives_no_audio_is_opened_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # as PulseAudio did while the device behind it was being exchanged
+    async def main() -> None:
+        library = FakeLibrary("Webcam")
+        library.dead = 2
+        waits: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            waits.append(seconds)
+
+        microphone = Microphone(
+            port_audio=PortAudio(library), sleep=sleep, unplugged_seconds=0.01
+        )
+        async with microphone.open():
+            assert waits == [1, 2]
+            assert [stream.closed for stream in library.streams] == [True, True, False]
+
+    caplog.set_level("INFO")
+    run(main)
+    assert caplog.text.count("Webcam was opened, but gives no audio; waiting for it") == 1
+    assert caplog.text.count("listening to Webcam") == 1
 
 
 def test_the_list_of_devices_is_kept_while_another_microphone_is_open() -> None:
