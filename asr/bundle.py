@@ -83,10 +83,15 @@ class Bundle:
         _read_checked(self.path / LANGUAGE_MODEL, self.manifest)
         return LanguageModel.load(self.path / LANGUAGE_MODEL)
 
+    @property
+    def text_vocabulary(self) -> Vocabulary:
+        """What free speech is read in: the word pieces, where the model writes some."""
+        return self.pieces or self.vocabulary
+
     def decoder(self, name: str | None = None, hotwords: Sequence[Hotword] = ()) -> Decoder:
         """A decoder by its name, the bundle's best by default; see `make_decoder`."""
         return make_decoder(
-            name or self.manifest.decoder, self.vocabulary, self.manifest.search,
+            name or self.manifest.decoder, self.text_vocabulary, self.manifest.search,
             self.language_model, hotwords, pieces=self.pieces is not None,
         )
 
@@ -189,7 +194,7 @@ def load_recognizer(
     BundleError, HotwordError, or ConfigError for a decoder that is unknown or searches nothing.
     """
     bundle = load_bundle(path if path is not None else default_model_dir())
-    phrases = read_hotwords(hotwords, bundle.vocabulary) if hotwords is not None else ()
+    phrases = read_hotwords(hotwords, bundle.text_vocabulary) if hotwords is not None else ()
     return bundle.recognizer(bundle.decoder(decoder, phrases), chunk_seconds=chunk_seconds)
 
 

@@ -12,20 +12,18 @@ Neither knows a clock, a thread or a device: time is a count of frames.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from .decoding.base import (
+    NOTHING,
     Decoder,
     Hypothesis,
+    LastTokens,
     TimingConfig,
-    Word,
     stable_words,
-    text_of,
     words_of,
 )
 from .decoding.confidence import with_confidences, word_shares
@@ -34,10 +32,8 @@ from .features import FeatureExtractor
 from .framing import Framer
 from .model import AcousticModel, ModelState, split_state, stack_states
 from .resample import Resampler
+from .transcript import Transcript
 from .vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from .decoding.grammar import Interpretation
 
 DEFAULT_CHUNK_SECONDS = 0.16
 """Audio that one step consumes: what a live stream waits for, and what Python's cost is
@@ -50,30 +46,6 @@ READINGS = 16
 MAX_AMPLITUDE = 1e10
 """Nothing real is that loud, not even 32-bit integers taken for floats. Much larger values
 overflow the power of a frame, and the state of the stream would be NaN for ever."""
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """What was understood in one utterance; times are seconds from the stream's start."""
-
-    words: tuple[Word, ...]
-    start: float
-    end: float
-    stable: int = 0
-    """Words at the start that no later audio can change."""
-    understood: bool | None = None
-    """Whether it is a sentence of the grammar in force; None where there is none."""
-    interpretation: Interpretation | None = None
-    """What such a sentence asks for."""
-    distance: float | None = None
-    """How unlike the grammar's nearest sentence it is."""
-    wake: int = 0
-    """Words at the start that are a wake phrase."""
-
-    @property
-    def text(self) -> str:
-        """The words as one line."""
-        return text_of(self.words)
 
 
 class Recognizer:
@@ -103,7 +75,7 @@ class Recognizer:
         self.extractor, self.model = extractor.eval(), model.eval()
         self.pieces = pieces
         self.vocabulary, self.decoder, self.timing = vocabulary, decoder, timing
-        self.vocabulary_of(decoder)
+        self.check(decoder)
         step_seconds = extractor.config.frame_seconds * model.config.step_frames
         self.chunk_frames = max(1, round(chunk_seconds / step_seconds)) * model.config.step_frames
 
@@ -146,21 +118,22 @@ class Recognizer:
             return
         features = torch.stack([s._chunks.peek() for s in sessions])  # (batch, frames, n_mels)
         state = stack_states([s._state for s in sessions])
+        pieces = None
         if any(s.reads_pieces for s in sessions):
             letters, pieces, state = self.model.read_both(features, state)
         else:
             letters, state = self.model(features, state)
-            pieces = letters
         for i, (session, new) in enumerate(zip(sessions, split_state(state), strict=True)):
-            session._commit((pieces if session.reads_pieces else letters)[i], new)
+            session._commit(letters[i], None if pieces is None else pieces[i], new)
 
-    def vocabulary_of(self, decoder: Decoder) -> Vocabulary:
-        """The tokens that a decoder reads; ConfigError for word pieces where there are none."""
-        if not decoder.pieces:
-            return self.vocabulary
-        if self.pieces is None:
+    def check(self, decoder: Decoder) -> None:
+        """Raises ConfigError for a decoder of word pieces where the model writes none."""
+        if decoder.pieces and self.pieces is None:
             raise ConfigError("this decoder reads word pieces, and the model writes none")
-        return self.pieces
+
+    def vocabulary_of(self, hypothesis: Hypothesis) -> Vocabulary:
+        """Of the tokens of a hypothesis."""
+        return self.pieces if hypothesis.pieces and self.pieces else self.vocabulary
 
 
 class Session:
@@ -179,7 +152,7 @@ class Session:
         self._state: ModelState = recognizer.model.initial_state()
         self.decoder = decoder
         """Settings of the search; another one takes effect at the next utterance."""
-        self._begin(None)
+        self._begin(NOTHING)
         self._heard = False
         self._feature_frames = 0
         self._skip = recognizer.model.config.delay
@@ -243,12 +216,13 @@ class Session:
     def transcript(self, final: bool = False) -> Transcript:
         """The same as words with times. Pure."""
         unit, start = self._recognizer.frame_seconds, self.utterance_start
-        vocabulary, config = self.vocabulary, self._confidence if final else None
+        config = self._confidence if final else None
         # read once: a grammar interprets its sentence at each final reading
         readings = (
             [self.hypothesis(final)] if config is None else self._search.n_best(READINGS, final)
         )
         best = readings[0]
+        vocabulary = self._recognizer.vocabulary_of(best)
         words = words_of(best, vocabulary, unit, start * unit, self._recognizer.timing)
         if words and config is not None:
             words = with_confidences(words, word_shares(readings, vocabulary), config)
@@ -261,17 +235,16 @@ class Session:
     def start_utterance(self) -> None:
         """Begin a new utterance here; the acoustic state is carried on.
 
-        The last token goes along, so that a sound which spans the cut is not written twice.
+        The last tokens go along, so that a sound which spans the cut is not written twice.
         """
-        goes_on = self.reads_pieces == self.decoder.pieces  # else it is no token of this decoder
-        self._begin(self._search.last_token if goes_on else None)
+        self._begin(self._search.last_tokens)
         self.utterance_start = self.frame
 
-    def _begin(self, last_token: int | None) -> None:
-        self.vocabulary = self._recognizer.vocabulary_of(self.decoder)
-        """Of the tokens of the current utterance."""
+    def _begin(self, last: LastTokens) -> None:
+        self._recognizer.check(self.decoder)
         self.reads_pieces = self.decoder.pieces
-        self._search = self.decoder.new_stream(last_token)
+        """Whether the search of the current utterance asks for the model's word pieces."""
+        self._search = self.decoder.new_stream(last)
         self._confidence = self.decoder.confidence
 
     def _mono(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -297,14 +270,16 @@ class Session:
         self._feature_frames += len(features)
         self._chunks.push(features)
 
-    def _commit(self, log_probs: torch.Tensor, state: ModelState) -> None:
+    def _commit(
+        self, letters: torch.Tensor, pieces: torch.Tensor | None, state: ModelState
+    ) -> None:
         self._chunks.drop()
         self.chunks_taken += 1
         self._state = state
-        skipped = min(self._skip, len(log_probs))
-        self._skip -= skipped
-        log_probs = log_probs[skipped:]
+        first = min(self._skip, len(letters))
+        self._skip -= first
+        end = len(letters)
         if self._frames_due is not None:  # the rest belongs to padding
-            log_probs = log_probs[: max(0, self._frames_due - self.frame)]
-        self.frame += len(log_probs)
-        self._search.advance(log_probs)
+            end = min(end, first + max(0, self._frames_due - self.frame))
+        self.frame += end - first
+        self._search.advance(letters[first:end], None if pieces is None else pieces[first:end])

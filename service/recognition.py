@@ -71,7 +71,7 @@ def load_decoder(
     from asr.decoding.grammar import load_grammar
     from asr.decoding.hotwords import read_hotwords
 
-    phrases = read_hotwords(hotwords, bundle.vocabulary) if hotwords is not None else ()
+    phrases = read_hotwords(hotwords, bundle.text_vocabulary) if hotwords is not None else ()
     decoder = bundle.decoder(name, phrases)
     if grammar:
         automaton = load_grammar(grammar, bundle.vocabulary, names)

@@ -212,14 +212,15 @@ class StreamTranscriber:
         last = best.tokens[-1] if best.tokens else None
         if self._talking and last is not None:
             return best.length * self._unit >= self._endpoint.hard_limit
-        silent = silent_frames(best, self.session.vocabulary) * self._unit
+        vocabulary = self._recognizer.vocabulary_of(best)
+        silent = silent_frames(best, vocabulary) * self._unit
         return is_endpoint(
             self._endpoint,
             utterance=best.length * self._unit,
             # noise may be babbled into words: the detector knows better
             trailing_silence=max(silent, detected_silence),
             has_speech=last is not None,
-            between_words=last is not None and self.session.vocabulary.is_boundary(last),
+            between_words=last is not None and vocabulary.is_boundary(last),
             complete=best.accepting and not best.continues,
         )
 

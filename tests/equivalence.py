@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from asr.decoding.base import NOTHING, Hypothesis, LastTokens, output_read
 from asr.decoding.greedy import GreedyDecoder, GreedyStream
 from asr.features import FeatureConfig, FeatureExtractor
 from asr.model import AcousticModel, ModelConfig
@@ -45,20 +46,20 @@ class Heard:
 class RecordingStream(GreedyStream):
     """Keeps the log-probs that it was given."""
 
-    def __init__(self, last_token: int) -> None:
-        super().__init__(last_token)
+    def __init__(self, last_token: int, pieces: bool) -> None:
+        super().__init__(last_token, pieces)
         self.given: list[Tensor] = []
 
-    def advance(self, log_probs: Tensor) -> None:
-        self.given.append(log_probs.clone())
-        super().advance(log_probs)
+    def advance(self, letters: Tensor, pieces: Tensor | None = None) -> None:
+        self.given.append(output_read(letters, pieces, self._pieces).clone())
+        super().advance(letters, pieces)
 
 
 class RecordingDecoder(GreedyDecoder):
     """Greedy search that can be asked what the model said."""
 
-    def new_stream(self, last_token: int | None = None) -> RecordingStream:
-        return RecordingStream(BLANK_ID if last_token is None else last_token)
+    def new_stream(self, last: LastTokens = NOTHING) -> RecordingStream:
+        return RecordingStream(last.of(self.pieces), self.pieces)
 
 
 @lru_cache
@@ -133,9 +134,9 @@ def heard(session: Session) -> Heard:
     """What the current utterance of a session has heard so far."""
     stream = session._search
     assert isinstance(stream, RecordingStream)
-    width = len(session.vocabulary)
-    rows = torch.cat([torch.zeros(0, width), *stream.given])
-    return Heard(rows, stream.hypothesis().tokens)
+    best = stream.hypothesis()
+    width = len(session._recognizer.vocabulary_of(best))
+    return Heard(torch.cat([torch.zeros(0, width), *stream.given]), best.tokens)
 
 
 def streamed(
@@ -172,7 +173,8 @@ def whole(recognizer: Recognizer, samples: Samples, sample_rate: int = 16_000) -
     features = extractor(torch.tensor([*audio, *[0.0] * tail]))  # (frames, n_mels)
     steps = -(-len(features) // model.config.step_frames)
     if steps == 0:
-        return Heard(torch.zeros(0, len(recognizer.vocabulary_of(recognizer.decoder))), ())
+        nothing = Hypothesis(pieces=recognizer.decoder.pieces)
+        return Heard(torch.zeros(0, len(recognizer.vocabulary_of(nothing))), ())
     missing = (steps + model.config.lookahead) * model.config.step_frames - len(features)
     features = nn.functional.pad(features, (0, 0, 0, missing))
     log_probs = forward(recognizer, features[None])[0]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from torch import Tensor
 
-from asr.vocabulary import Vocabulary
+from asr.vocabulary import BLANK_ID, Vocabulary
 
 if TYPE_CHECKING:
     from .confidence import ConfidenceConfig
@@ -33,6 +33,8 @@ class Hypothesis:
     """Output frames since the last token."""
     stable: int = 0
     """Tokens at the start that no later audio can change."""
+    pieces: bool = False
+    """Whether the tokens are the model's word pieces, not its letters."""
     understood: bool | None = None
     """Whether it is a sentence of the grammar in force; None where there is none."""
     distance: float | None = None
@@ -65,16 +67,39 @@ class TimingConfig:
     end: float = 0.0
 
 
+class LastTokens(NamedTuple):
+    """What the best paths end in at a forced cut: emitted already where the sound goes on."""
+
+    letter: int = BLANK_ID
+    piece: int = BLANK_ID
+
+    def of(self, pieces: bool) -> int:
+        """That of one output."""
+        return self.piece if pieces else self.letter
+
+
+def last_tokens(token: int, pieces: bool) -> LastTokens:
+    """Of a search that reads one output alone."""
+    return LastTokens(piece=token) if pieces else LastTokens(letter=token)
+
+
+NOTHING = LastTokens()
+"""Before the first sound, or after a pause."""
+
+
 class DecoderStream(Protocol):
     """The search state of one utterance."""
 
     @property
-    def last_token(self) -> int:
-        """What the best path ends in (a blank if so), to hand over at a forced cut."""
+    def last_tokens(self) -> LastTokens:
+        """What the best path ends in, to hand over at a forced cut."""
         ...
 
-    def advance(self, log_probs: Tensor) -> None:
-        """Take the next log-probs, shaped (frames, vocab)."""
+    def advance(self, letters: Tensor, pieces: Tensor | None = None) -> None:
+        """Take the next log-probs of the model's outputs, shaped (frames, vocab) each.
+
+        Those of the word pieces are there if the decoder asks for them.
+        """
         ...
 
     def hypothesis(self, final: bool = False) -> Hypothesis:
@@ -96,12 +121,21 @@ class Decoder(Protocol):
 
     @property
     def pieces(self) -> bool:
-        """Whether it reads the model's word pieces instead of its letters."""
+        """Whether it reads the model's word pieces, be it beside its letters."""
         ...
 
-    def new_stream(self, last_token: int | None = None) -> DecoderStream:
-        """A search that starts fresh, or behind a token that an earlier cut has emitted."""
+    def new_stream(self, last: LastTokens = NOTHING) -> DecoderStream:
+        """A search that starts fresh, or behind tokens that an earlier cut has emitted."""
         ...
+
+
+def output_read(letters: Tensor, pieces: Tensor | None, wants_pieces: bool) -> Tensor:
+    """The output that a search of a single one reads."""
+    if not wants_pieces:
+        return letters
+    if pieces is None:
+        raise ValueError("this search reads word pieces, and none were given")
+    return pieces
 
 
 def words_of(

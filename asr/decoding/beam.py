@@ -20,7 +20,7 @@ from torch import Tensor
 from asr.errors import ConfigError
 from asr.vocabulary import BLANK_ID
 
-from .base import Hypothesis
+from .base import NOTHING, Hypothesis, LastTokens, last_tokens, output_read
 from .confidence import ConfidenceConfig
 from .prefix_tree import PrefixTree
 
@@ -87,15 +87,15 @@ class BeamDecoder:
 
     def __init__(
         self, config: BeamConfig | None = None, scorers: Sequence[Scorer] = (),
-        confidence: ConfidenceConfig | None = None,
+        confidence: ConfidenceConfig | None = None, *, pieces: bool = False,
     ) -> None:
+        """The scorers' tokens are those of the word pieces if `pieces`, else of the letters."""
         self.config, self.scorers = config or BeamConfig(), tuple(scorers)
-        self.confidence = confidence
-        self.pieces = False
+        self.confidence, self.pieces = confidence, pieces
 
-    def new_stream(self, last_token: int | None = None) -> BeamStream:
-        """State of one utterance; `last_token` is not emitted again if it goes on."""
-        return BeamStream(self.config, self.scorers, BLANK_ID if last_token is None else last_token)
+    def new_stream(self, last: LastTokens = NOTHING) -> BeamStream:
+        """State of one utterance; the last token is not emitted again if it goes on."""
+        return BeamStream(self.config, self.scorers, last.of(self.pieces), self.pieces)
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,10 @@ class _Beam:
 class BeamStream:
     """The search of one utterance."""
 
-    def __init__(self, config: BeamConfig, scorers: tuple[Scorer, ...], last_token: int) -> None:
-        self._config, self._scorers = config, scorers
+    def __init__(
+        self, config: BeamConfig, scorers: tuple[Scorer, ...], last_token: int, pieces: bool
+    ) -> None:
+        self._config, self._scorers, self._pieces = config, scorers, pieces
         self._add = np.logaddexp if config.total else np.maximum
         self._tree = PrefixTree()
         self._length = 0
@@ -145,15 +147,16 @@ class BeamStream:
         )
 
     @property
-    def last_token(self) -> int:
-        """What the best path ends in (a blank if so), to hand over at a forced cut."""
+    def last_tokens(self) -> LastTokens:
+        """See `DecoderStream.last_tokens`."""
         best = int(np.argmax(self._ranks()))
         beam = self._beam
-        return int(beam.last[best]) if beam.token[best] > beam.blank[best] else BLANK_ID
+        token = int(beam.last[best]) if beam.token[best] > beam.blank[best] else BLANK_ID
+        return last_tokens(token, self._pieces)
 
-    def advance(self, log_probs: Tensor) -> None:
-        """Take the next log-probs, shaped (frames, vocab)."""
-        rows = log_probs.detach().cpu().double().numpy()
+    def advance(self, letters: Tensor, pieces: Tensor | None = None) -> None:
+        """See `DecoderStream.advance`."""
+        rows = output_read(letters, pieces, self._pieces).detach().cpu().double().numpy()
         if not len(rows):
             return
         skip = rows[:, BLANK_ID] >= np.log(self._config.blank_skip)
@@ -287,4 +290,5 @@ class BeamStream:
             tokens, frames, log_probs, score, self._length,
             self._length - 1 - int(self._beam.active[row]),
             stable=min(self._tree.settled, len(tokens)),
+            pieces=self._pieces,
         )

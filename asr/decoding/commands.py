@@ -14,7 +14,7 @@ from torch import Tensor
 from asr.errors import ConfigError
 from asr.vocabulary import Vocabulary
 
-from .base import Decoder, DecoderStream, Hypothesis
+from .base import NOTHING, Decoder, DecoderStream, Hypothesis, LastTokens
 from .beam import BeamConfig, BeamDecoder, BeamStream
 from .greedy import GreedyDecoder, GreedyStream
 
@@ -96,7 +96,8 @@ class CommandConfig:
 class CommandDecoder:
     """Finds the likeliest sentence of a grammar, and rejects what sounds too unlike it.
 
-    `free` decodes what is shown for speech that is no command.
+    `free` decodes what is shown for speech that is no command, be it from word pieces; the
+    sentences are searched for in letters: they hear names that the pieces have never written.
     """
 
     def __init__(
@@ -104,17 +105,16 @@ class CommandDecoder:
         config: CommandConfig | None = None,
     ) -> None:
         self.grammar, self.vocabulary = grammar, vocabulary
-        self.free = GreedyDecoder() if free.pieces else free  # all three read letters
-        self.pieces = False
+        self.free, self.pieces = free, free.pieces
         self.config = config or CommandConfig()
         self.confidence = free.confidence
         self._search = BeamDecoder(self.config.beam, [GrammarScorer(grammar, vocabulary)])
 
-    def new_stream(self, last_token: int | None = None) -> CommandStream:
+    def new_stream(self, last: LastTokens = NOTHING) -> CommandStream:
         """State of one utterance."""
         return CommandStream(
-            self, self._search.new_stream(last_token), self.free.new_stream(last_token),
-            GreedyDecoder().new_stream(last_token),
+            self, self._search.new_stream(last), self.free.new_stream(last),
+            GreedyDecoder().new_stream(last),
         )
 
 
@@ -128,15 +128,15 @@ class CommandStream:
         self._decoder, self._within, self._free, self._path = decoder, within, free, path
 
     @property
-    def last_token(self) -> int:
-        """What the best path ends in (a blank if so), to hand over at a forced cut."""
-        return self._path.last_token
+    def last_tokens(self) -> LastTokens:
+        """See `DecoderStream.last_tokens`."""
+        return LastTokens(self._path.last_tokens.letter, self._free.last_tokens.piece)
 
-    def advance(self, log_probs: Tensor) -> None:
-        """Take the next log-probs, shaped (frames, vocab)."""
-        self._within.advance(log_probs)
-        self._free.advance(log_probs)
-        self._path.advance(log_probs)
+    def advance(self, letters: Tensor, pieces: Tensor | None = None) -> None:
+        """See `DecoderStream.advance`."""
+        self._within.advance(letters)
+        self._free.advance(letters, pieces)
+        self._path.advance(letters)
 
     def distance(self, final: bool = False) -> float:
         """How unlike the grammar's best sentence it sounds.

@@ -44,7 +44,7 @@ def make_decoder(
 ) -> Decoder:
     """A decoder by its name; `language_model` is called only if it is needed.
 
-    `pieces` tells that the model writes word pieces beside the letters of `vocabulary`.
+    `vocabulary` is of the model's word pieces if `pieces`, else of its letters.
 
     Raises ConfigError for an unknown name, and for hot words with a decoder that searches
     nothing.
@@ -62,7 +62,7 @@ def make_decoder(
         hotwords = [as_known(hotword, words, vocabulary) for hotword in hotwords]
     if hotwords:
         scorers.append(HotwordScorer(hotwords, vocabulary))
-    return BeamDecoder(config.beam, scorers, config.confidence)
+    return BeamDecoder(config.beam, scorers, config.confidence, pieces=pieces)
 
 
 def as_known(hotword: Hotword, words: WordScorer, vocabulary: Vocabulary) -> Hotword:
@@ -70,4 +70,5 @@ def as_known(hotword: Hotword, words: WordScorer, vocabulary: Vocabulary) -> Hot
     if hotword.boost <= 0:
         return hotword
     price = words.price_of_unknown(hotword.text, vocabulary)
-    return replace(hotword, boost=hotword.boost + price / len(vocabulary.encode(hotword.text)))
+    letters = sum(len(vocabulary.tokens[token]) for token in vocabulary.encode(hotword.text))
+    return replace(hotword, boost=hotword.boost + price / letters)

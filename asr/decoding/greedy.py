@@ -6,7 +6,7 @@ from torch import Tensor
 
 from asr.vocabulary import BLANK_ID
 
-from .base import Hypothesis
+from .base import NOTHING, Hypothesis, LastTokens, last_tokens, output_read
 from .confidence import ConfidenceConfig
 
 
@@ -18,16 +18,16 @@ class GreedyDecoder:
     def __init__(self, *, pieces: bool = False) -> None:
         self.pieces = pieces
 
-    def new_stream(self, last_token: int | None = None) -> GreedyStream:
-        """State of one utterance; `last_token` is not emitted again if it goes on."""
-        return GreedyStream(BLANK_ID if last_token is None else last_token)
+    def new_stream(self, last: LastTokens = NOTHING) -> GreedyStream:
+        """State of one utterance; the last token is not emitted again if it goes on."""
+        return GreedyStream(last.of(self.pieces), self.pieces)
 
 
 class GreedyStream:
     """The best path of one utterance."""
 
-    def __init__(self, last_token: int) -> None:
-        self.last_token = last_token
+    def __init__(self, last_token: int = BLANK_ID, pieces: bool = False) -> None:
+        self._last, self._pieces = last_token, pieces
         self._length = 0
         self._score = 0.0
         self._tokens: list[int] = []
@@ -35,19 +35,24 @@ class GreedyStream:
         self._log_probs: list[float] = []
         self._last_active = -1
 
-    def advance(self, log_probs: Tensor) -> None:
-        """Take the next log-probs, shaped (frames, vocab)."""
-        scores, ids = log_probs.max(-1)
+    @property
+    def last_tokens(self) -> LastTokens:
+        """See `DecoderStream.last_tokens`."""
+        return last_tokens(self._last, self._pieces)
+
+    def advance(self, letters: Tensor, pieces: Tensor | None = None) -> None:
+        """See `DecoderStream.advance`."""
+        scores, ids = output_read(letters, pieces, self._pieces).max(-1)
         for token, score in zip(ids.tolist(), scores.tolist(), strict=True):
             if token != BLANK_ID:
-                if token != self.last_token:
+                if token != self._last:
                     self._tokens.append(token)
                     self._frames.append(self._length)
                     self._log_probs.append(score)
                 else:  # a held token counts with its clearest frame
                     self._strengthen(score)
                 self._last_active = self._length
-            self.last_token = token
+            self._last = token
             self._score += score
             self._length += 1
 
@@ -65,6 +70,7 @@ class GreedyStream:
             self._length,
             self._length - 1 - self._last_active,
             stable=len(self._tokens),
+            pieces=self._pieces,
         )
 
     def n_best(self, count: int, final: bool = False) -> list[Hypothesis]:

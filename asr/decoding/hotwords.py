@@ -27,7 +27,10 @@ MAX_PHRASES = 10_000
 
 @dataclass(frozen=True)
 class Hotword:
-    """A phrase and what each of its tokens adds to a hypothesis' log-score."""
+    """A phrase and what each of its letters adds to a hypothesis' log-score.
+
+    The mark where a word begins counts as one: the same boost does for pieces and for letters.
+    """
 
     text: str
     boost: float = DEFAULT_BOOST
@@ -81,12 +84,13 @@ class HotwordScorer:
         for hotword in hotwords:
             at = 1
             for token in vocabulary.encode(hotword.text):
+                gain = hotword.boost * len(vocabulary.tokens[token])
                 below = children[at].setdefault(token, len(children))
                 if below == len(children):
                     children.append({})
-                    given.append(given[at] + hotword.boost)
+                    given.append(given[at] + gain)
                 else:
-                    given[below] = max(given[below], given[at] + hotword.boost)
+                    given[below] = max(given[below], given[at] + gain)
                 at = below
             ends.add(at)
         self._next = np.zeros((len(children), size), np.int32)

@@ -119,7 +119,7 @@ class WordScorer:
     def __init__(
         self, model: LanguageModel, vocabulary: Vocabulary, config: WordConfig | None = None
     ) -> None:
-        self.model, self.config = model, config or WordConfig()
+        self.model = model
         known = [i for i, word in enumerate(model.words) if i > 2 and word]
         self.lexicon = Lexicon(
             [model.words[i] for i in known],
@@ -130,17 +130,21 @@ class WordScorer:
         self._starts = np.array([vocabulary.starts_word(i) for i in range(len(vocabulary))])
         self._starts[BLANK_ID] = False
         self._boundary = np.array([vocabulary.is_boundary(i) for i in range(len(vocabulary))])
+        self._weigh(config or WordConfig())
+
+    def _weigh(self, config: WordConfig) -> None:
+        self.config = config
         held = self.lexicon.best.astype(np.float64)
-        held[UNKNOWN] = model.unigram_log_probs[0]
-        self._held = self.config.lm_weight * held
+        held[UNKNOWN] = self.model.unigram_log_probs[0]
+        self._held = config.lm_weight * held
         """(nodes,) the look-ahead score that prefixes at a node contain."""
-        self._leaving = self.config.spelling_penalty * (self.lexicon.depth + 1.0)
+        self._leaving = config.spelling_penalty * (self.lexicon.depth + 1.0)
         """(nodes,) what the token that leaves the trie costs: all so far are misspelt."""
 
     def with_config(self, config: WordConfig) -> WordScorer:
         """The same words and model, weighted otherwise; shares what is large."""
         other = copy(self)
-        other.config = config
+        other._weigh(config)
         return other
 
     def price_of_unknown(self, text: str, vocabulary: Vocabulary) -> float:

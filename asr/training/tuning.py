@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from asr.audio import open_audio
 from asr.bundle import Bundle
-from asr.decoding.base import Hypothesis, TimingConfig, words_of
+from asr.decoding.base import TimingConfig, words_of
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.confidence import ConfidenceConfig, log_odds, word_shares
 from asr.decoding.decoders import SearchConfig
 from asr.decoding.lexicon import WordConfig, WordScorer
-from asr.manifest import Recording, SpokenWord, spoken_words
 from asr.metrics import ErrorCounts, correct_words, matching_words, word_errors
-from asr.streaming import READINGS, Recognizer
+from asr.streaming import READINGS
+
+from .hearing import Heard, search
 
 GRID: dict[str, tuple[float, ...]] = {
     "lm_weight": (0.3, 0.45, 0.6, 0.8, 1.0, 1.3),
-    "word_bonus": (-1.0, 0.0, 0.7, 1.4, 2.2, 3.0),
+    "word_bonus": (-1.0, 0.0, 0.7, 1.4, 2.2, 3.0, 4.0, 5.0),
     "unknown_penalty": (0.0, 1.5, 3.0, 5.0, 8.0),
     "spelling_penalty": (0.3, 0.7, 1.2, 2.0, 3.0),
 }
@@ -35,86 +33,20 @@ WORD_COST = 5.0
 ROUNDS = 2
 NEWTON_STEPS = 30
 RIDGE = 1e-3
-CHUNK_FRAMES = 4
-CHUNK_SECONDS = 0.64
-"""Nobody waits: larger steps cost half."""
-
-
-@dataclass(frozen=True)
-class Heard:
-    """A recording as the network hears it."""
-
-    text: str
-    log_probs: Tensor
-    """(frames, vocab), those of `Recognizer`."""
-    words: tuple[SpokenWord, ...] = ()
-    """With times, where the manifest tells them."""
-
-
-class _Listener:
-    """A decoder that searches nothing and keeps what the network says."""
-
-    confidence = None
-    pieces = False
-
-    def __init__(self) -> None:
-        self.rows: list[Tensor] = []
-        self.last_token = 0
-
-    def new_stream(self, last_token: int | None = None) -> _Listener:
-        return self
-
-    def advance(self, log_probs: Tensor) -> None:
-        self.rows.append(log_probs.clone())
-
-    def hypothesis(self, final: bool = False) -> Hypothesis:
-        return Hypothesis()
-
-    def n_best(self, count: int, final: bool = False) -> list[Hypothesis]:
-        return [Hypothesis()]
-
-
-def listen(bundle: Bundle, recordings: Sequence[Recording]) -> Iterator[Heard]:
-    """What the network says to each recording that has a text. Raises AudioFileError."""
-    for recording in recordings:
-        if recording.text is None:
-            continue
-        kept = _Listener()
-        recognizer = Recognizer(
-            bundle.extractor, bundle.model, bundle.vocabulary, kept, chunk_seconds=CHUNK_SECONDS
-        )
-        with open_audio(recording.audio) as reader:
-            session = recognizer.new_session(reader.sample_rate, reader.channels)
-            for block in reader.blocks:
-                session.accept(block)
-                while session.ready:
-                    recognizer.step([session])
-        session.finish()
-        while session.ready:
-            recognizer.step([session])
-        rows = kept.rows or [torch.zeros(0, len(bundle.vocabulary))]
-        yield Heard(recording.text, torch.cat(rows), spoken_words(recording))
-
-
-def search(decoder: BeamDecoder, heard: Heard) -> list[Hypothesis]:
-    """The best readings of a recording, as a stream gives them."""
-    stream = decoder.new_stream()
-    for chunk in torch.split(heard.log_probs, CHUNK_FRAMES):
-        stream.advance(chunk)
-    return stream.n_best(READINGS, final=True)
 
 
 def word_error_rate(
     bundle: Bundle, scorer: WordScorer, config: SearchConfig, groups: Sequence[Sequence[Heard]]
 ) -> float:
     """The mean of the groups' word error rates, so that a small set counts like a large one."""
-    decoder = BeamDecoder(config.beam, [scorer.with_config(config.words)])
+    pieces = bundle.pieces is not None
+    decoder = BeamDecoder(config.beam, [scorer.with_config(config.words)], pieces=pieces)
     rates = []
     for group in groups:
         errors = ErrorCounts()
         for heard in group:
-            best = search(decoder, heard)[0]
-            errors += word_errors(heard.text, bundle.vocabulary.decode(best.tokens))
+            best = search(decoder, heard).hypothesis(final=True)
+            errors += word_errors(heard.text, bundle.text_vocabulary.decode(best.tokens))
         rates.append(errors.rate or 0.0)
     return sum(rates) / len(rates)
 
@@ -128,7 +60,7 @@ def tune_words(
     Each setting is tried alone, and the language model's weight with a bonus that makes up for
     what it takes off a word; round by round until nothing changes, `ROUNDS` times at most.
     """
-    scorer = WordScorer(bundle.language_model(), bundle.vocabulary)
+    scorer = WordScorer(bundle.language_model(), bundle.text_vocabulary)
     config = bundle.manifest.search
     known: dict[WordConfig, float] = {}
 
@@ -160,14 +92,15 @@ def fit_confidence(
     bundle: Bundle, config: SearchConfig, groups: Sequence[Sequence[Heard]]
 ) -> ConfidenceConfig:
     """Logistic regression of "this word is right" on its two measures."""
-    scorer = WordScorer(bundle.language_model(), bundle.vocabulary, config.words)
-    decoder = BeamDecoder(config.beam, [scorer])
+    vocabulary = bundle.text_vocabulary
+    scorer = WordScorer(bundle.language_model(), vocabulary, config.words)
+    decoder = BeamDecoder(config.beam, [scorer], pieces=bundle.pieces is not None)
     rows: list[tuple[float, float, float]] = []
     right: list[bool] = []
     for heard in itertools.chain.from_iterable(groups):
-        readings = search(decoder, heard)
-        words = words_of(readings[0], bundle.vocabulary, 1.0)
-        shares = word_shares(readings, bundle.vocabulary)
+        readings = search(decoder, heard).n_best(READINGS, final=True)
+        words = words_of(readings[0], vocabulary, 1.0)
+        shares = word_shares(readings, vocabulary)
         right += correct_words(heard.text, " ".join(word.text for word in words))
         rows += [
             (1.0, math.log(max(word.confidence, 1e-9)), log_odds(share))
@@ -181,13 +114,14 @@ def fit_timing(
 ) -> TimingConfig | None:
     """The medians by which the times of words that were heard right are off; None without any."""
     unit = bundle.extractor.config.frame_seconds * bundle.model.config.subsampling
-    scorer = WordScorer(bundle.language_model(), bundle.vocabulary, config.words)
-    decoder = BeamDecoder(config.beam, [scorer])
+    vocabulary = bundle.text_vocabulary
+    scorer = WordScorer(bundle.language_model(), vocabulary, config.words)
+    decoder = BeamDecoder(config.beam, [scorer], pieces=bundle.pieces is not None)
     starts, ends = [], []
     for heard in itertools.chain.from_iterable(groups):
         if not heard.words:
             continue
-        words = words_of(search(decoder, heard)[0], bundle.vocabulary, unit)
+        words = words_of(search(decoder, heard).hypothesis(final=True), vocabulary, unit)
         for said, found in matching_words([w.text for w in heard.words], [w.text for w in words]):
             starts.append(heard.words[said].start - words[found].start)
             ends.append(heard.words[said].end - words[found].end)

@@ -279,26 +279,37 @@ def of_pieces(tmp_path: Path) -> Path:
     return tmp_path / "pieces"
 
 
-def test_pieces_are_what_greedy_search_reads(of_pieces: Path) -> None:
+def test_pieces_are_what_free_speech_is_read_in(of_pieces: Path) -> None:
     bundle = load_bundle(of_pieces)
     assert bundle.pieces is not None
     assert bundle.pieces.tokens == babbler("lstm", "word pieces").pieces.tokens  # type: ignore[union-attr]
     assert bundle.decoder("greedy").pieces
-    assert not bundle.decoder("beam").pieces
+    assert bundle.decoder("beam").pieces
     recognizer, samples = recording(load_recognizer(of_pieces)), babble(12_000)
     found = streamed(recognizer, samples, (777,))
     assert found.log_probs.shape[1] == len(bundle.pieces)
     assert_same(found, whole(recognizer, samples))
 
 
-def test_a_grammar_hears_letters_whatever_is_shown_beside_it(of_pieces: Path) -> None:
+def test_a_grammar_hears_letters_beside_a_free_reading_of_pieces(of_pieces: Path) -> None:
     bundle = load_bundle(of_pieces)
     path = of_pieces / "stop.yaml"
     path.write_text("intents: {Stop: {data: [{sentences: [stop]}]}}\n")
     grammar = load_grammar(path, bundle.vocabulary)
     decoder = CommandDecoder(grammar, bundle.vocabulary, bundle.decoder("greedy"))
-    assert not decoder.pieces
-    assert not decoder.free.pieces
+    assert decoder.pieces
+    recognizer, samples = bundle.recognizer(decoder), babble(12_000)
+    sessions = [recognizer.new_session(16_000, decoder=d) for d in (decoder, decoder.free)]
+    for session in sessions:
+        session.accept(samples)
+        session.finish()
+    while sessions[0].ready:
+        recognizer.step(sessions)
+    within, free = (session.transcript(final=True) for session in sessions)
+    assert within.understood is False
+    assert within.words == free.words
+    assert bundle.pieces is not None
+    assert free.text == bundle.pieces.decode(sessions[1].hypothesis().tokens)
 
 
 def test_pieces_that_are_missing_or_do_not_fit_are_named(of_pieces: Path) -> None:

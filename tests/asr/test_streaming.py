@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from asr import streaming
+from asr.decoding.base import NOTHING
 from asr.decoding.greedy import GreedyDecoder, GreedyStream
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
@@ -20,6 +21,7 @@ from asr.framing import Framer
 from asr.model import ModelState
 from asr.resample import Resampler
 from asr.streaming import Recognizer, Session
+from asr.transcript import Transcript
 from asr.vocabulary import BLANK_ID, Vocabulary
 from tests.equivalence import (
     CELLS,
@@ -184,8 +186,10 @@ def resample_each_packet_alone(resampler: Resampler, samples: Any) -> Any:
     return whole._stream.resample_chunk(samples, last=True)
 
 
-def forget_the_last_token(stream: GreedyStream, log_probs: Tensor) -> None:
-    stream.last_token = BLANK_ID
+def forget_the_last_token(
+    stream: GreedyStream, log_probs: Tensor, pieces: Tensor | None = None
+) -> None:
+    stream._last = BLANK_ID
     ADVANCE(stream, log_probs)
 
 
@@ -254,7 +258,7 @@ def test_an_empty_stream_gives_empty_text() -> None:
         assert (session.ready, session.finished) == (False, False)
         session.finish()
         assert (session.ready, session.finished) == (False, True)
-        assert session.transcript() == streaming.Transcript((), 0.0, 0.0)
+        assert session.transcript() == Transcript((), 0.0, 0.0)
         assert session.transcript().text == ""
 
 
@@ -333,7 +337,7 @@ def test_word_pieces_that_do_not_fit_the_model_are_refused() -> None:
         Recognizer(*parts, GreedyDecoder(pieces=True))
     with pytest.raises(ConfigError, match="the model writes none"):
         plain.new_session(16_000, decoder=GreedyDecoder(pieces=True))
-    assert of_pieces.new_session(16_000, decoder=GreedyDecoder()).vocabulary is of_pieces.vocabulary
+    of_pieces.new_session(16_000, decoder=GreedyDecoder())
 
 
 def test_letters_and_pieces_are_read_in_one_batch_as_each_alone() -> None:
@@ -360,12 +364,12 @@ def test_another_decoder_may_read_the_other_output_from_the_next_utterance_on() 
     drain(recognizer, session)
     first = heard(session)
     assert first.log_probs.shape[1] == len(PIECES)
-    session._search.last_token = 3  # as where a sound spans the cut
+    session._search._last = 3  # type: ignore[attr-defined]  # as where a sound spans the cut
     session.decoder = RecordingDecoder()
-    assert session.vocabulary is PIECES
+    assert session.hypothesis().pieces
     session.start_utterance()
-    assert session.vocabulary is recognizer.vocabulary
-    assert session._search.last_token == BLANK_ID  # the id of a piece is no letter's
+    assert not session.hypothesis().pieces
+    assert session._search.last_tokens == NOTHING  # the id of a piece is no letter's
     session.accept(samples[16_000:])
     session.finish()
     drain(recognizer, session)

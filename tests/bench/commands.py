@@ -12,11 +12,11 @@ from asr.decoding.commands import CommandDecoder
 from asr.decoding.grammar import load_grammar
 from asr.decoding.greedy import GreedyDecoder
 from asr.locations import default_model_dir
+from asr.training.hearing import Heard
 from asr.vocabulary import Vocabulary
 
 from .decoders import in_fresh_process
 from .measuring import (
-    Heard,
     MemoryGrowth,
     Summary,
     cpu_seconds,
@@ -38,8 +38,8 @@ def run(corpus: Path, count: int) -> Summary:
     heard = hear(bundle, manifest(corpus, "home-dev"), count)
     seconds = seconds_of(heard, frame_seconds_of(bundle))
     # a fresh process for the memory: states are made when a search first meets them
-    chunks = [[chunk.numpy() for chunk in one.chunks] for one in heard]
-    compile_seconds, mb = in_fresh_process(_cost, grammar_file, bundle.vocabulary.tokens, chunks)
+    rows = [one.letters.numpy() for one in heard]
+    compile_seconds, mb = in_fresh_process(_cost, grammar_file, bundle.vocabulary.tokens, rows)
     config = bundle.manifest.search.commands
 
     def decoder() -> CommandDecoder:
@@ -66,11 +66,11 @@ def run(corpus: Path, count: int) -> Summary:
 
 
 def _cost(
-    grammar_file: Path, tokens: tuple[str, ...], chunks: list[list[object]]
+    grammar_file: Path, tokens: tuple[str, ...], rows: list[object]
 ) -> tuple[float, float]:
     """Seconds to compile; memory of that and of the searches."""
     vocabulary = Vocabulary(tokens)
-    heard = [Heard("", tuple(torch.as_tensor(c) for c in one)) for one in chunks]
+    heard = [Heard("", torch.as_tensor(letters)) for letters in rows]
     memory, began = MemoryGrowth(), time.perf_counter()
     grammar = load_grammar(grammar_file, vocabulary)
     seconds = time.perf_counter() - began

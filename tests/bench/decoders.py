@@ -12,23 +12,21 @@ from pathlib import Path
 
 import torch
 
-from asr.bundle import LANGUAGE_MODEL, Bundle, load_bundle
+from asr.bundle import LANGUAGE_MODEL, load_bundle
 from asr.decoding.base import Decoder
 from asr.decoding.beam import BeamDecoder
-from asr.decoding.decoders import make_decoder
 from asr.decoding.lexicon import WordScorer
 from asr.decoding.lm.language_model import LanguageModel
 from asr.errors import BundleError
 from asr.locations import default_model_dir
 from asr.metrics import ErrorCounts, word_errors
-from asr.vocabulary import BLANK_ID
+from asr.training.hearing import Heard
+from asr.vocabulary import BLANK_ID, Vocabulary
 
 from . import flashlight
 from .measuring import (
-    Heard,
     MemoryGrowth,
     Summary,
-    as_matrix,
     cpu_seconds,
     decode,
     frame_seconds_of,
@@ -47,7 +45,8 @@ def run(corpus: Path, count: int) -> Summary:
     bundle = load_bundle(default_model_dir())
     heard = hear(bundle, manifest(corpus, "librispeech-dev"), count)
     seconds = seconds_of(heard, frame_seconds_of(bundle))
-    frames = torch.cat([chunk for one in heard for chunk in one.chunks])
+    vocabulary, pieces = bundle.text_vocabulary, bundle.pieces is not None
+    frames = torch.cat([one.letters if one.pieces is None else one.pieces for one in heard])
     config = bundle.manifest.search
     skipped = (frames[:, BLANK_ID] >= math.log(config.beam.blank_skip)).float().mean().item()
     print(f"{len(heard)} utterances of librispeech-dev, {seconds / 60:.1f} min, "
@@ -63,28 +62,33 @@ def run(corpus: Path, count: int) -> Summary:
         print(f"{name:<24}{wer:>9.2%}{rtf:>9.4f}", flush=True)
         return wer, rtf
 
-    greedy = make_decoder("greedy", bundle.vocabulary, config, bundle.language_model)
-    row("greedy", lambda: texts_of(bundle, greedy, heard))
+    row("greedy", lambda: texts_of(bundle.decoder("greedy"), vocabulary, heard))
     try:
         model = bundle.language_model()
     except BundleError as error:
         print(f"no language model, so no more: {error}")
         return {"passed": False}
-    scorer = WordScorer(model, bundle.vocabulary, config.words)
+    scorer = WordScorer(model, vocabulary, config.words)
     ours = {}
     for name, scorers in (("beam", ()), ("lm", (scorer,))):
         for beam in dict.fromkeys((*BEAMS, config.beam.beam)):
-            decoder = BeamDecoder(replace(config.beam, beam=beam), scorers)
+            wide = replace(config.beam, beam=beam)
+            decoder = BeamDecoder(wide, scorers, pieces=pieces)
             ours[name, beam] = row(
-                f"{name}, beam {beam}", partial(texts_of, bundle, decoder, heard)
+                f"{name}, beam {beam}", partial(texts_of, decoder, vocabulary, heard)
             )
     if flashlight.is_installed():
         peer = flashlight.Peer(model, bundle.vocabulary)
-        matrices = [peer.with_boundary(as_matrix(one)) for one in heard]
-        for beam in BEAMS:
-            wide = replace(config, beam=replace(config.beam, beam=beam))
-            theirs = row(f"flashlight, beam {beam}", partial(peer.decode, matrices, wide))
-            print(f"  {versus(ours['lm', beam], theirs)}")
+        matrices = [peer.with_boundary(one.letters.numpy()) for one in heard]
+        spelt = WordScorer(model, bundle.vocabulary, config.words)
+        for beam in BEAMS:  # over the same input, which for that library is letters
+            settings = replace(config, beam=replace(config.beam, beam=beam))
+            same = BeamDecoder(settings.beam, [spelt])
+            mine = row(
+                f"lm on letters, beam {beam}", partial(texts_of, same, bundle.vocabulary, heard)
+            )
+            theirs = row(f"flashlight, beam {beam}", partial(peer.decode, matrices, settings))
+            print(f"  {versus(mine, theirs)}")
         print(flashlight.CANNOT)
     else:
         print("flashlight-text is not installed (pip install .[bench]): no peer measured")
@@ -96,10 +100,9 @@ def run(corpus: Path, count: int) -> Summary:
     return {"wer_lm": round(wer, 4), "search_rtf": round(rtf, 4), "passed": rtf <= MAX_RTF}
 
 
-def texts_of(bundle: Bundle, decoder: Decoder, heard: Sequence[Heard]) -> list[str]:
+def texts_of(decoder: Decoder, vocabulary: Vocabulary, heard: Sequence[Heard]) -> list[str]:
     """What a decoder makes of the recordings."""
-    found = decode(decoder, heard)
-    return [bundle.vocabulary.decode(one.tokens) for one in found]
+    return [vocabulary.decode(one.tokens) for one in decode(decoder, heard)]
 
 
 def versus(ours: tuple[float, float], theirs: tuple[float, float]) -> str:
@@ -124,5 +127,5 @@ def in_fresh_process(
 def _load_cost(path: Path) -> tuple[float, float]:
     bundle = load_bundle(path)
     memory, began = MemoryGrowth(), time.process_time()
-    WordScorer(LanguageModel.load(path / LANGUAGE_MODEL), bundle.vocabulary)
+    WordScorer(LanguageModel.load(path / LANGUAGE_MODEL), bundle.text_vocabulary)
     return time.process_time() - began, memory.megabytes()

@@ -17,9 +17,10 @@ from asr.decoding.lm.language_model import LanguageModel
 from asr.errors import BundleError
 from asr.locations import default_model_dir
 from asr.manifest import read_manifest
+from asr.training.hearing import Heard, listen
 
 from .decoders import texts_of
-from .measuring import Heard, Summary, listen, manifest
+from .measuring import Summary, manifest
 
 SETS = ("librispeech-dev", "commonvoice-dev")
 WANTED, DISTRACTORS = 30, 100
@@ -45,7 +46,7 @@ def run(corpus: Path, count: int) -> Summary:
     wanted = choose(model, words, WANTED)
     others = choose(model, dict.fromkeys(set(model.words[3:]) - words.keys(), 0), DISTRACTORS)
     chosen = [r for r in recordings if wanted & set((r.text or "").split())][:count]
-    heard = listen(bundle, chosen)
+    heard = list(listen(bundle, chosen))
     print(f"{len(wanted)} words among {len(others)} distractors, {len(heard)} recordings; "
           f"{sum(word not in model.word_ids for word in wanted)} of them unknown to the model")
     print(f"{'boost':<10}{'recall':>9}{'other words WER':>18}")
@@ -77,7 +78,7 @@ def measure(
     bundle: Bundle, heard: Sequence[Heard], phrases: Sequence[Hotword], wanted: Collection[str]
 ) -> tuple[float, float]:
     """The share of the wanted words that is found, and the error rate of all others."""
-    texts = texts_of(bundle, bundle.decoder("lm", phrases), heard)
+    texts = texts_of(bundle.decoder("lm", phrases), bundle.text_vocabulary, heard)
     said = missed = others = errors = 0
     for one, text in zip(heard, texts, strict=True):
         spoken, written = one.text.split(), text.split()

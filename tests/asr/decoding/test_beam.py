@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from asr.decoding.base import LastTokens
 from asr.decoding.beam import BeamConfig, BeamDecoder, BeamStream
 from asr.decoding.greedy import GreedyDecoder
 from asr.vocabulary import BLANK_ID
@@ -66,7 +67,7 @@ def test_the_best_single_path_is_the_greedy_one(seed: int, frames: int) -> None:
     stream = decode(log_probs, **(UNLIMITED | {"beam": 1, "total": False}))
     assert stream.hypothesis().tokens == greedy.hypothesis().tokens
     assert stream.hypothesis().score == pytest.approx(greedy.hypothesis().score)
-    assert stream.last_token == greedy.last_token
+    assert stream.last_tokens == greedy.last_tokens
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -117,10 +118,10 @@ def test_a_token_handed_over_at_a_cut_is_not_written_again() -> None:
     held = torch.tensor([[0.05, 0.9, 0.05]] * 2).log().double()
     again = torch.cat((held, torch.tensor([[0.9, 0.05, 0.05]]).log().double(), held))
     decoder = BeamDecoder()
-    stream = decoder.new_stream(last_token=1)
+    stream = decoder.new_stream(LastTokens(letter=1))
     stream.advance(held)
     assert stream.hypothesis().tokens == ()
-    stream = decoder.new_stream(last_token=1)
+    stream = decoder.new_stream(LastTokens(letter=1))
     stream.advance(again)
     assert stream.hypothesis().tokens == (1,)
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.decoding.base import Hypothesis
+from asr.decoding.base import Hypothesis, LastTokens
 from asr.decoding.beam import BeamConfig, BeamDecoder
 from asr.decoding.commands import CommandConfig, CommandDecoder, CommandStream
 from asr.decoding.confidence import ConfidenceConfig
@@ -19,7 +19,7 @@ from asr.decoding.grammar import Grammar, compile_grammar, read_document, union
 from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.hotwords import Hotword, HotwordScorer
 from asr.errors import ConfigError
-from asr.vocabulary import BLANK, WORD_START, Vocabulary
+from asr.vocabulary import BLANK, BLANK_ID, WORD_START, Vocabulary
 from tests.equivalence import babbler
 
 from .conftest import LETTERS, spoken
@@ -38,10 +38,10 @@ def decoder_of(
 
 
 def stream_of(
-    grammar: Grammar, log_probs: torch.Tensor, threshold: float = 0.8, last: int | None = None,
+    grammar: Grammar, log_probs: torch.Tensor, threshold: float = 0.8, last: int = BLANK_ID,
     letters: float = 0.0,
 ) -> CommandStream:
-    stream = decoder_of(grammar, threshold, letters).new_stream(last)
+    stream = decoder_of(grammar, threshold, letters).new_stream(LastTokens(letter=last))
     stream.advance(log_probs)
     return stream
 
@@ -263,6 +263,29 @@ def test_rejected_speech_is_decoded_by_the_free_decoder(home: Grammar) -> None:
     best = stream.hypothesis(final=True)
     assert (text_of(best), best.understood) == ("what now", False)
     assert text_of(heard(home, log_probs)) != "what now"
+
+
+def test_the_free_reading_may_be_of_word_pieces(home: Grammar) -> None:
+    pieces = Vocabulary([BLANK, "▁what", "▁wh", "at", "▁now"])
+    written = torch.full((9, len(pieces)), -9.0)
+    for frame, token in enumerate([0, 1, 1, 0, 0, 4, 0, 0, 4]):
+        written[frame, token] = 0.0
+    decoder = CommandDecoder(home, LETTERS, GreedyDecoder(pieces=True))
+    assert decoder.pieces
+    other, command = decoder.new_stream(), decoder.new_stream()
+    other.advance(spoken("what now")[:9], written)
+    command.advance(spoken("turn on the living room lights"), written)
+    best = other.hypothesis(final=True)
+    assert (best.pieces, best.understood, pieces.decode(best.tokens)) == (
+        True, False, "what now now"
+    )
+    assert [reading.pieces for reading in other.n_best(3, final=True)] == [True]
+    found = command.hypothesis(final=True)
+    assert (found.pieces, found.understood) == (False, True)
+    assert other.last_tokens == LastTokens(other.last_tokens.letter, 4)
+    following = decoder.new_stream(other.last_tokens)
+    following.advance(spoken("now")[:1], written[-1:])
+    assert following.hypothesis().tokens == ()  # that piece was written before the cut
 
 
 def test_a_final_interprets_its_sentence_once(monkeypatch: pytest.MonkeyPatch) -> None:

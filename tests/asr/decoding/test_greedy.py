@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asr.decoding.base import Hypothesis
+from asr.decoding.base import Hypothesis, LastTokens
 from asr.decoding.greedy import GreedyDecoder
 from asr.vocabulary import BLANK_ID
 
@@ -29,9 +29,9 @@ def scores_of(path: Sequence[int], width: int = 4) -> Tensor:
 
 
 def decode(
-    log_probs: Tensor, sizes: Sequence[int] = (), last: int | None = None
+    log_probs: Tensor, sizes: Sequence[int] = (), last: int = BLANK_ID
 ) -> Hypothesis:
-    stream = GreedyDecoder().new_stream(last)
+    stream = GreedyDecoder().new_stream(LastTokens(letter=last))
     at = 0
     for size in sizes or [len(log_probs)]:
         stream.advance(log_probs[at : at + size])
@@ -74,7 +74,7 @@ def test_a_forced_cut_anywhere_neither_doubles_nor_loses_a_token(path: list[int]
     decoder = GreedyDecoder()
     first = decoder.new_stream()
     first.advance(scores_of(path)[:cut])
-    second = decoder.new_stream(first.last_token)
+    second = decoder.new_stream(first.last_tokens)
     second.advance(scores_of(path)[cut:])
     assert first.hypothesis().tokens + second.hypothesis().tokens == collapse(path)
 
@@ -115,11 +115,11 @@ def test_what_is_held_over_a_cut_does_not_lift_the_next_token() -> None:
 
 def test_the_last_token_is_a_blank_after_silence() -> None:
     stream = GreedyDecoder().new_stream()
-    assert stream.last_token == BLANK_ID
+    assert stream.last_tokens.letter == BLANK_ID
     stream.advance(scores_of([1]))
-    assert stream.last_token == 1
+    assert stream.last_tokens.letter == 1
     stream.advance(scores_of([0]))
-    assert stream.last_token == BLANK_ID
+    assert stream.last_tokens.letter == BLANK_ID
 
 
 def test_reading_is_pure_and_nothing_is_an_empty_hypothesis() -> None:

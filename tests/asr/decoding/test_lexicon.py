@@ -64,8 +64,12 @@ def test_a_text_scores_what_its_words_score(
 ) -> None:
     config = WordConfig(lm_weight=0.7, word_bonus=0.3, unknown_penalty=2.0, spelling_penalty=0.5)
     scorer = WordScorer(model, vocabulary, config)
-    found = text_score(scorer, vocabulary.encode(text))
-    assert found == pytest.approx(reference(model, config, vocabulary, text), abs=1e-4)
+    tokens = vocabulary.encode(text)
+    expected = reference(model, config, vocabulary, text)
+    assert text_score(scorer, tokens) == pytest.approx(expected, abs=1e-4)
+    reweighted = WordScorer(model, vocabulary).with_config(config)
+    assert text_score(reweighted, tokens) == pytest.approx(expected, abs=1e-4)
+    assert text_score(reweighted, tokens[:1]) == pytest.approx(text_score(scorer, tokens[:1]))
 
 
 def test_the_trie_spells_each_word_and_knows_the_best_below(model: LanguageModel) -> None:

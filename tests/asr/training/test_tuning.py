@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +19,8 @@ from asr.decoding.lm.build import BuildConfig, Part, build
 from asr.errors import BundleError
 from asr.manifest import Recording, SpokenWord, read_manifest
 from asr.streaming import Recognizer
-from asr.training.tuning import (
-    GRID,
-    Heard,
-    fit_timing,
-    listen,
-    logistic_regression,
-    tune_words,
-)
+from asr.training.hearing import Heard, listen, search
+from asr.training.tuning import GRID, fit_timing, logistic_regression, tune_words
 from service import rejection
 from service.cli import main
 from service.rejection import Verdict
@@ -63,7 +58,7 @@ def test_the_network_is_heard_as_a_stream_hears_it(bundle: Path, manifest: Path)
         padding = -len(features) % step
         features = torch.nn.functional.pad(features, (0, 0, 0, padding))
         expected, _ = loaded.model(features[None])
-    assert torch.allclose(heard[0].log_probs, expected[0], atol=1e-4)
+    assert torch.allclose(heard[0].letters, expected[0], atol=1e-4)
 
 
 def test_tuning_writes_settings_that_are_read_again(
@@ -120,6 +115,27 @@ def test_tuning_ends_no_worse_than_it_began_and_tries_nothing_twice(
     assert tried[0][0] == loaded.manifest.search.words
     assert rates[found.words] == min(rates.values())
     assert {name for name in GRID if len({getattr(w, name) for w, _ in tried}) > 1} == GRID.keys()
+
+
+def test_where_a_model_writes_word_pieces_they_are_what_is_tuned(
+    bundle: Path, manifest: Path, tmp_path: Path
+) -> None:
+    recognizer = babbler("lstm", "word pieces")
+    save_bundle(
+        tmp_path / "pieces", "babble", recognizer.extractor, recognizer.model,
+        recognizer.vocabulary, decoder="lm", language_model=bundle / "language.lm",
+        pieces=recognizer.pieces,
+    )
+    loaded = load_bundle(tmp_path / "pieces")
+    one = next(iter(listen(loaded, read_manifest(manifest))))
+    assert one.pieces is not None
+    assert one.pieces.shape == (one.frames, 18)
+    decoder = loaded.decoder("lm")
+    found = search(decoder, one).hypothesis(final=True)
+    assert (found.pieces, found.length) == (True, one.frames)
+    spoilt = replace(one, letters=torch.zeros_like(one.letters))
+    assert search(decoder, spoilt).hypothesis(final=True) == found
+    assert main(["tune", str(tmp_path / "pieces"), str(manifest), "--keep-words"]) == 0
 
 
 def test_times_are_corrected_by_the_median_of_what_they_are_off(
