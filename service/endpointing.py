@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from asr.errors import ConfigError
+
+AGREED = 0.75
+"""Share of the silence after speech that the detector must hear, too. Words are written when they
+have been recognised, some at their beginning: a long last word, or a pause, looks longer than it is
+to the search."""
+UNHEARD = 0.9
+"""Seconds of further silence after which the search is believed against a detector that goes on
+hearing speech: music and voices from far away write no words."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +54,21 @@ def is_endpoint(
     has_speech: bool,
     between_words: bool,
     complete: bool = False,
+    detected_silence: float = math.inf,
 ) -> bool:
     """Whether an utterance of that many seconds ends here.
 
-    `between_words` says that the last token marks the end of a word, so that a cut right
-    here splits none; `complete`, that no command can follow on it.
+    `trailing_silence` is what the search hears, `detected_silence` what a voice activity detector
+    does, if there is one. `between_words` says that the last token marks the end of a word, so
+    that a cut right here splits none; `complete`, that no command can follow on it.
     """
     if not has_speech:
         return trailing_silence >= config.silence_without_speech
     enough = config.silence_after_speech
-    if complete:
-        enough = min(enough, config.silence_after_command)
-    if trailing_silence >= enough or utterance >= config.hard_limit:
+    agreed = detected_silence >= AGREED * enough or trailing_silence >= enough + UNHEARD
+    if (trailing_silence >= enough and agreed) or utterance >= config.hard_limit:
+        return True
+    if complete and trailing_silence >= min(enough, config.silence_after_command):
         return True
     in_gap = between_words or trailing_silence >= config.gap
     return utterance >= config.max_utterance and in_gap

@@ -81,8 +81,12 @@ class Gate:
             yield self._kept_from / self._sample_rate, kept
 
     def silence_at(self, time: float) -> float:
-        """Seconds without speech before `time` that endpointing can rely on."""
-        return max(0.0, time - self._speech_end - self._config.margin)
+        """Seconds without speech before `time`."""
+        return max(0.0, time - self._speech_end)
+
+    def wordless_at(self, time: float) -> float:
+        """Of these, the seconds in which no word can still be written."""
+        return max(0.0, self.silence_at(time) - self._config.margin)
 
     def close_if_silent(self) -> None:
         """Close after enough silence; only while no utterance is open."""

@@ -18,6 +18,7 @@ while the session is being stepped: they leave it alone until the next `accept`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -159,10 +160,10 @@ class StreamTranscriber:
         best = self.session.hypothesis()
         if not best.tokens:
             self._choose_ear()
-        silence = self._detected_silence()
-        if self._ends(best, silence):
+        if self._ends(best):
+            wordless = 0.0 if self._gate is None else self._gate.wordless_at(self._gate_time)
+            noisy = wordless >= self._endpoint.silence_after_speech
             events = self._close()
-            noisy = silence >= self._endpoint.silence_after_speech
             if self._gate is not None and noisy and not self._talking:
                 # what the network went on to hear was noise, and would be one word after another
                 self._gate.close()
@@ -202,23 +203,27 @@ class StreamTranscriber:
             self.session.decoder = self._ear.decoder(self._now)
         self.session.start_utterance()
 
-    def _detected_silence(self) -> float:
-        """Seconds without speech, by the detector, before what has been decoded."""
-        if self._gate is None:
-            return 0.0
-        return self._gate.silence_at(self._now - self._origin)
+    @property
+    def _gate_time(self) -> float:
+        """The same in the gate's time."""
+        return self._now - self._origin
 
-    def _ends(self, best: Hypothesis, detected_silence: float) -> bool:
+    def _ends(self, best: Hypothesis) -> bool:
         last = best.tokens[-1] if best.tokens else None
         if self._talking and last is not None:
             return best.length * self._unit >= self._endpoint.hard_limit
         vocabulary = self._recognizer.vocabulary_of(best)
         silent = silent_frames(best, vocabulary) * self._unit
+        detected = math.inf
+        if self._gate is not None:
+            detected = self._gate.silence_at(self._gate_time)
+            # noise may be babbled into words: the detector knows better
+            silent = max(silent, self._gate.wordless_at(self._gate_time))
         return is_endpoint(
             self._endpoint,
             utterance=best.length * self._unit,
-            # noise may be babbled into words: the detector knows better
-            trailing_silence=max(silent, detected_silence),
+            trailing_silence=silent,
+            detected_silence=detected,
             has_speech=last is not None,
             between_words=last is not None and vocabulary.is_boundary(last),
             complete=best.accepting and not best.continues,

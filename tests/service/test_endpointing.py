@@ -29,6 +29,21 @@ def test_silence_ends_an_utterance_with_words_sooner_than_one_without() -> None:
     assert ends(5, silence=5, speech=False)
 
 
+def test_a_detector_must_hear_the_silence_too_unless_no_word_comes_for_long() -> None:
+    def ends(silence: float, detected: float, complete: bool = False) -> bool:
+        return is_endpoint(
+            CONFIG, utterance=4, trailing_silence=silence, has_speech=True, between_words=False,
+            detected_silence=detected, complete=complete,
+        )  # fmt: skip
+
+    assert not ends(1.0, detected=0.74)
+    assert ends(1.0, detected=0.75)
+    assert not ends(0.96, detected=3.0)
+    assert not ends(1.88, detected=0.0)
+    assert ends(1.9, detected=0.0)
+    assert ends(0.2, detected=0.0, complete=True)  # nothing can follow: the words are enough
+
+
 def test_a_long_utterance_waits_for_the_next_gap_between_words() -> None:
     assert not ends(29, between_words=True)
     assert not ends(31)

@@ -15,6 +15,7 @@ from asr.streaming import Recognizer
 from asr.vocabulary import WORD_START, Vocabulary
 from service.endpointing import EndpointConfig
 from service.events import Event, Final, Partial
+from service.gate import Gate, GateRules
 from service.transcriber import StreamTranscriber, silent_frames
 
 Speech = Callable[..., NDArray[np.float32]]
@@ -95,6 +96,18 @@ def test_packet_sizes_do_not_matter(
     found = finals(run(noisy_recognizer, samples, packet, endpoint=rules))
     assert [final.text for final in found] == [final.text for final in expected]
     assert packet == 1 or expected
+
+
+@pytest.mark.parametrize(("hears_speech", "count"), [(True, 1), (False, 2)])
+def test_a_pause_that_the_detector_takes_for_speech_cuts_only_if_it_is_long(
+    recognizer: Recognizer, speech: Speech, hears_speech: bool, count: int
+) -> None:
+    def detect(samples: NDArray[np.float32]) -> float:
+        return float(hears_speech or np.abs(samples).max() > 0.05)
+
+    found = finals(run(recognizer, speech("ab c.d"), gate=Gate(lambda: detect, GateRules())))
+    assert len(found) == count
+    assert " ".join(final.text for final in found) == "ab c d"
 
 
 def test_without_partials_only_finals_are_told(recognizer: Recognizer, speech: Speech) -> None:
