@@ -11,7 +11,7 @@ AGREED = 0.75
 """Share of the silence after speech that the detector must hear, too. Words are written when they
 have been recognised, some at their beginning: a long last word, or a pause, looks longer than it is
 to the search."""
-UNHEARD = 0.9
+UNHEARD = 1.2
 """Seconds of further silence after which the search is believed against a detector that goes on
 hearing speech: music and voices from far away write no words."""
 

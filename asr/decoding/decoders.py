@@ -65,10 +65,14 @@ def make_decoder(
     return BeamDecoder(config.beam, scorers, config.confidence, pieces=pieces)
 
 
+GIVEN_BACK = 0.5
+"""Share of an unknown word's price: with all of it hot words turn up where nobody said them."""
+
+
 def as_known(hotword: Hotword, words: WordScorer, vocabulary: Vocabulary) -> Hotword:
-    """A phrase to prefer with what its unknown words cost given back: who names it knows it."""
+    """A phrase to prefer with part of what its unknown words cost: who names it knows it."""
     if hotword.boost <= 0:
         return hotword
-    price = words.price_of_unknown(hotword.text, vocabulary)
+    price = GIVEN_BACK * words.price_of_unknown(hotword.text, vocabulary)
     letters = sum(len(vocabulary.tokens[token]) for token in vocabulary.encode(hotword.text))
     return replace(hotword, boost=hotword.boost + price / letters)

@@ -25,7 +25,7 @@ GRID: dict[str, tuple[float, ...]] = {
     "lm_weight": (0.3, 0.45, 0.6, 0.8, 1.0, 1.3),
     "word_bonus": (-1.0, 0.0, 0.7, 1.4, 2.2, 3.0, 4.0, 5.0),
     "unknown_penalty": (0.0, 1.5, 3.0, 5.0, 8.0),
-    "spelling_penalty": (0.3, 0.7, 1.2, 2.0, 3.0),
+    "spelling_penalty": (0.3, 0.7, 1.2, 2.0, 3.0, 4.5, 6.0),
 }
 """What is tried of each setting of `WordConfig`."""
 WORD_COST = 5.0

@@ -39,8 +39,8 @@ def test_a_detector_must_hear_the_silence_too_unless_no_word_comes_for_long() ->
     assert not ends(1.0, detected=0.74)
     assert ends(1.0, detected=0.75)
     assert not ends(0.96, detected=3.0)
-    assert not ends(1.88, detected=0.0)
-    assert ends(1.9, detected=0.0)
+    assert not ends(2.16, detected=0.0)
+    assert ends(2.2, detected=0.0)
     assert ends(0.2, detected=0.0, complete=True)  # nothing can follow: the words are enough
 
 
