@@ -105,7 +105,7 @@ def test_a_search_that_fails_steps_nobody_twice(recognizer: Recognizer, speech: 
         made = sessions(recognizer, speech("ab c"), 3)
         search: Any = made[1]._search
 
-        def fail(log_probs: object) -> None:
+        def fail(*outputs: object) -> None:
             raise ValueError("bad search")
 
         search.advance = fail

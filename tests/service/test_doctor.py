@@ -44,6 +44,7 @@ def use(monkeypatch: pytest.MonkeyPatch, *names: str, level: float | None = 0.3)
                 self.hear(level or 0.0)
 
     library: Any = FakeLibrary(*names)
+    library.dead = 9 if level is None else 0
     library.InputStream = lambda **options: Stream(library, **options)
     monkeypatch.setattr(microphone, "_sounddevice", lambda: library)
     monkeypatch.setattr(microphone, "UNPLUGGED_SECONDS", 0.01)
