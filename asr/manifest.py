@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,11 @@ def read_manifest(path: Path) -> list[Recording]:
     Raises ManifestError naming file and line.
     """
     return list(_recordings(path))
+
+
+def evenly(recordings: Sequence[Recording], count: int) -> list[Recording]:
+    """So many of them at most, from all over the list."""
+    return list(recordings[:: max(1, len(recordings) // count)][:count])
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

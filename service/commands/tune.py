@@ -67,16 +67,14 @@ def run(args: argparse.Namespace) -> int:
 
 def tune_words(args: argparse.Namespace, bundle: Bundle) -> SearchConfig:
     """Weights, confidences and times by free speech."""
-    from asr.manifest import read_manifest
+    from asr.manifest import evenly, read_manifest
     from asr.training import tuning
     from asr.training.hearing import listen
 
     bundle.language_model()  # before the long work: there must be one
     groups = []
     for manifest in args.manifests:
-        recordings = read_manifest(manifest)
-        chosen = recordings[:: max(1, len(recordings) // args.limit)][: args.limit]
-        groups.append(list(listen(bundle, chosen)))
+        groups.append(list(listen(bundle, evenly(read_manifest(manifest), args.limit))))
         print(f"{manifest}: {len(groups[-1])} recordings", flush=True)
 
     def show(config: SearchConfig, rate: float) -> None:

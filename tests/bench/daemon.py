@@ -16,7 +16,7 @@ import torch
 from asr.bundle import load_bundle
 from asr.decoding.grammar import load_grammar
 from asr.locations import default_model_dir
-from asr.manifest import read_manifest
+from asr.manifest import evenly, read_manifest
 from service.events import Final
 from service.transcriber import StreamTranscriber
 
@@ -91,8 +91,7 @@ def finals(corpus: Path, grammar: Path, count: int) -> tuple[float, float]:
     torch.set_num_threads(1)
     bundle = load_bundle(default_model_dir())
     ear = Ear(recognizer_of(bundle, bundle.decoder(), load_grammar(grammar, bundle.vocabulary)))
-    recordings = read_manifest(manifest(corpus, "home-dev"))
-    recordings = recordings[:: max(1, len(recordings) // count)][:count]
+    recordings = evenly(read_manifest(manifest(corpus, "home-dev")), count)
     pause = np.zeros(2 * RATE, np.float32)
     audio = [part for recording in recordings for part in (read(recording.audio), pause)]
     took = [told.cpu_seconds for told in ear.hear(np.concatenate(audio))]

@@ -14,7 +14,7 @@ import torch
 from asr.bundle import load_bundle
 from asr.decoding.grammar import Grammar, load_grammar
 from asr.locations import default_model_dir
-from asr.manifest import Recording, read_manifest
+from asr.manifest import Recording, evenly, read_manifest
 from asr.vocabulary import Vocabulary
 from service.config import WakeConfig
 from service.wake import make_wake
@@ -105,11 +105,6 @@ def run(corpus: Path, count: int) -> Summary:
 
 STEADY = ("pink_noise", "white_noise", "running_tap", "exercise_bike", "rain", "sea-waves")
 LIVELY = ("rooster", "dog-bark", "helicopter", "clock-tick", "chainsaw")
-
-
-def evenly(recordings: Sequence[Recording], count: int) -> list[Recording]:
-    """So many of them, from all over the list."""
-    return list(recordings[:: max(1, len(recordings) // count)][:count])
 
 
 def latencies(
