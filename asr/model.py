@@ -46,8 +46,8 @@ class ModelConfig:
     dropout: float = 0.0
     vocab_size: int = 29
     pieces: int = 0
-    """Tokens of a second output, of word pieces; 0: there is none. Its best path holds whole
-    words where that of letters holds misspelt ones; searches read the letters."""
+    """Tokens of a second output, of word pieces; 0: there is none. Free speech is
+    read in them: they hold whole words where letters misspell; grammars are searched in letters."""
 
     def __post_init__(self) -> None:
         if self.cell not in get_args(Cell):

@@ -160,10 +160,10 @@ class StreamTranscriber:
         best = self.session.hypothesis()
         if not best.tokens:
             self._choose_ear()
-        if self._ends(best):
-            wordless = 0.0 if self._gate is None else self._gate.wordless_at(self._gate_time)
-            noisy = wordless >= self._endpoint.silence_after_speech
+        detected, wordless = self._detected_silence()
+        if self._ends(best, detected, wordless):
             events = self._close()
+            noisy = wordless >= self._endpoint.silence_after_speech
             if self._gate is not None and noisy and not self._talking:
                 # what the network went on to hear was noise, and would be one word after another
                 self._gate.close()
@@ -203,26 +203,27 @@ class StreamTranscriber:
             self.session.decoder = self._ear.decoder(self._now)
         self.session.start_utterance()
 
-    @property
-    def _gate_time(self) -> float:
-        """The same in the gate's time."""
-        return self._now - self._origin
+    def _detected_silence(self) -> tuple[float, float]:
+        """Seconds without speech, by the detector, before what has been decoded.
 
-    def _ends(self, best: Hypothesis) -> bool:
+        And those of them in which no word can still be written.
+        """
+        if self._gate is None:
+            return math.inf, 0.0
+        time = self._now - self._origin
+        return self._gate.silence_at(time), self._gate.wordless_at(time)
+
+    def _ends(self, best: Hypothesis, detected: float, wordless: float) -> bool:
         last = best.tokens[-1] if best.tokens else None
         if self._talking and last is not None:
             return best.length * self._unit >= self._endpoint.hard_limit
         vocabulary = self._recognizer.vocabulary_of(best)
         silent = silent_frames(best, vocabulary) * self._unit
-        detected = math.inf
-        if self._gate is not None:
-            detected = self._gate.silence_at(self._gate_time)
-            # noise may be babbled into words: the detector knows better
-            silent = max(silent, self._gate.wordless_at(self._gate_time))
         return is_endpoint(
             self._endpoint,
             utterance=best.length * self._unit,
-            trailing_silence=silent,
+            # noise may be babbled into words: the detector knows better
+            trailing_silence=max(silent, wordless),
             detected_silence=detected,
             has_speech=last is not None,
             between_words=last is not None and vocabulary.is_boundary(last),

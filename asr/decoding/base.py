@@ -77,10 +77,10 @@ class LastTokens(NamedTuple):
         """That of one output."""
         return self.piece if pieces else self.letter
 
-
-def last_tokens(token: int, pieces: bool) -> LastTokens:
-    """Of a search that reads one output alone."""
-    return LastTokens(piece=token) if pieces else LastTokens(letter=token)
+    @classmethod
+    def only(cls, token: int, pieces: bool) -> LastTokens:
+        """Those of a search that reads one output alone."""
+        return cls(piece=token) if pieces else cls(letter=token)
 
 
 NOTHING = LastTokens()

@@ -20,7 +20,7 @@ from torch import Tensor
 from asr.errors import ConfigError
 from asr.vocabulary import BLANK_ID
 
-from .base import NOTHING, Hypothesis, LastTokens, last_tokens, output_read
+from .base import NOTHING, Hypothesis, LastTokens, output_read
 from .confidence import ConfidenceConfig
 from .prefix_tree import PrefixTree
 
@@ -152,7 +152,7 @@ class BeamStream:
         best = int(np.argmax(self._ranks()))
         beam = self._beam
         token = int(beam.last[best]) if beam.token[best] > beam.blank[best] else BLANK_ID
-        return last_tokens(token, self._pieces)
+        return LastTokens.only(token, self._pieces)
 
     def advance(self, letters: Tensor, pieces: Tensor | None = None) -> None:
         """See `DecoderStream.advance`."""

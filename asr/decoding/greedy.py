@@ -6,7 +6,7 @@ from torch import Tensor
 
 from asr.vocabulary import BLANK_ID
 
-from .base import NOTHING, Hypothesis, LastTokens, last_tokens, output_read
+from .base import NOTHING, Hypothesis, LastTokens, output_read
 from .confidence import ConfidenceConfig
 
 
@@ -38,7 +38,7 @@ class GreedyStream:
     @property
     def last_tokens(self) -> LastTokens:
         """See `DecoderStream.last_tokens`."""
-        return last_tokens(self._last, self._pieces)
+        return LastTokens.only(self._last, self._pieces)
 
     def advance(self, letters: Tensor, pieces: Tensor | None = None) -> None:
         """See `DecoderStream.advance`."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.bundle import Bundle
-from asr.decoding.base import TimingConfig, words_of
+from asr.decoding.base import Decoder, TimingConfig, words_of
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.confidence import ConfidenceConfig, log_odds, word_shares
 from asr.decoding.decoders import SearchConfig
@@ -88,13 +88,16 @@ def tune_words(
     return replace(config, words=words)
 
 
+def _search_of(bundle: Bundle, config: SearchConfig) -> Decoder:
+    """The search with the language model, set otherwise."""
+    return replace(bundle, manifest=replace(bundle.manifest, search=config)).decoder("lm")
+
+
 def fit_confidence(
     bundle: Bundle, config: SearchConfig, groups: Sequence[Sequence[Heard]]
 ) -> ConfidenceConfig:
     """Logistic regression of "this word is right" on its two measures."""
-    vocabulary = bundle.text_vocabulary
-    scorer = WordScorer(bundle.language_model(), vocabulary, config.words)
-    decoder = BeamDecoder(config.beam, [scorer], pieces=bundle.pieces is not None)
+    vocabulary, decoder = bundle.text_vocabulary, _search_of(bundle, config)
     rows: list[tuple[float, float, float]] = []
     right: list[bool] = []
     for heard in itertools.chain.from_iterable(groups):
@@ -113,10 +116,8 @@ def fit_timing(
     bundle: Bundle, config: SearchConfig, groups: Sequence[Sequence[Heard]]
 ) -> TimingConfig | None:
     """The medians by which the times of words that were heard right are off; None without any."""
-    unit = bundle.extractor.config.frame_seconds * bundle.model.config.subsampling
-    vocabulary = bundle.text_vocabulary
-    scorer = WordScorer(bundle.language_model(), vocabulary, config.words)
-    decoder = BeamDecoder(config.beam, [scorer], pieces=bundle.pieces is not None)
+    vocabulary, decoder = bundle.text_vocabulary, _search_of(bundle, config)
+    unit = bundle.recognizer(decoder).frame_seconds
     starts, ends = [], []
     for heard in itertools.chain.from_iterable(groups):
         if not heard.words:

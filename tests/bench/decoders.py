@@ -62,7 +62,7 @@ def run(corpus: Path, count: int) -> Summary:
         print(f"{name:<24}{wer:>9.2%}{rtf:>9.4f}", flush=True)
         return wer, rtf
 
-    row("greedy", lambda: texts_of(bundle.decoder("greedy"), vocabulary, heard))
+    row("greedy", partial(texts_of, bundle.decoder("greedy"), vocabulary, heard))
     try:
         model = bundle.language_model()
     except BundleError as error:

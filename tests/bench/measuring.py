@@ -10,7 +10,7 @@ from pathlib import Path
 
 from asr.bundle import Bundle
 from asr.decoding.base import Decoder, Hypothesis
-from asr.manifest import read_manifest
+from asr.manifest import evenly, read_manifest
 from asr.training.hearing import Heard, listen, search
 
 Summary = dict[str, float | bool | None]
@@ -28,7 +28,7 @@ def manifest(corpus: Path, name: str) -> Path:
 def hear(bundle: Bundle, recordings: Path, count: int) -> list[Heard]:
     """What the network says to `count` recordings, evenly taken from the list."""
     everything = [r for r in read_manifest(recordings) if r.text]
-    return list(listen(bundle, everything[:: max(1, len(everything) // count)][:count]))
+    return list(listen(bundle, evenly(everything, count)))
 
 
 def decode(decoder: Decoder, heard: Sequence[Heard]) -> list[Hypothesis]:
@@ -53,7 +53,7 @@ def seconds_of(heard: Sequence[Heard], frame_seconds: float) -> float:
 
 def frame_seconds_of(bundle: Bundle) -> float:
     """Audio a row of log-probs."""
-    return bundle.extractor.config.frame_seconds * bundle.model.config.subsampling
+    return bundle.recognizer(bundle.decoder("greedy")).frame_seconds
 
 
 def corpus() -> Path | None:
