@@ -74,7 +74,8 @@ class Recognizer:
             )
         self.extractor, self.model = extractor.eval(), model.eval()
         self.pieces = pieces
-        self.vocabulary, self.decoder, self.timing = vocabulary, decoder, timing
+        self.vocabulary, self.decoder = vocabulary, decoder
+        self.timing = timing or TimingConfig()
         self.check(decoder)
         step_seconds = extractor.config.frame_seconds * model.config.step_frames
         self.chunk_frames = max(1, round(chunk_seconds / step_seconds)) * model.config.step_frames
@@ -223,7 +224,8 @@ class Session:
         )
         best = readings[0]
         vocabulary = self._recognizer.vocabulary_of(best)
-        words = words_of(best, vocabulary, unit, start * unit, self._recognizer.timing)
+        shift = self._recognizer.timing.of(best.pieces)
+        words = words_of(best, vocabulary, unit, start * unit, shift)
         if words and config is not None:
             words = with_confidences(words, word_shares(readings, vocabulary), config)
         stable = len(words) if final else stable_words(best, vocabulary)

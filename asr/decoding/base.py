@@ -60,11 +60,26 @@ class Word:
 
 
 @dataclass(frozen=True)
-class TimingConfig:
-    """How far the network's word times are off: seconds to add; measured by `asrd tune`."""
+class TimeShift:
+    """Seconds to add to the times of words."""
 
     start: float = 0.0
     end: float = 0.0
+
+
+@dataclass(frozen=True)
+class TimingConfig:
+    """How far word times are off, by the output that they were read in; see `asrd tune`.
+
+    Letters and word pieces of the same word are not written at the same moment.
+    """
+
+    letters: TimeShift = TimeShift()
+    pieces: TimeShift = TimeShift()
+
+    def of(self, pieces: bool) -> TimeShift:
+        """That of one output."""
+        return self.pieces if pieces else self.letters
 
 
 class LastTokens(NamedTuple):
@@ -140,12 +155,12 @@ def output_read(letters: Tensor, pieces: Tensor | None, wants_pieces: bool) -> T
 
 def words_of(
     hypothesis: Hypothesis, vocabulary: Vocabulary, frame_seconds: float, offset: float = 0.0,
-    timing: TimingConfig | None = None,
+    shift: TimeShift = TimeShift(),
 ) -> tuple[Word, ...]:
     """The words of a hypothesis with times (`offset` added) and confidences.
 
     A word lasts from the frame of its first token to the end of the frame of its last, both
-    corrected by `timing`. Its confidence is the geometric mean of its tokens' probabilities.
+    moved by `shift`. Its confidence is the geometric mean of its tokens' probabilities.
     """
     words: list[Word] = []
     current: list[int] = []  # positions of the word's tokens in the hypothesis
@@ -166,22 +181,22 @@ def words_of(
             current.append(i)
     if current:
         close()
-    if timing is not None and words:
+    if words and shift != TimeShift():
         heard = offset + max(hypothesis.length, hypothesis.frames[-1] + 1) * frame_seconds
-        return _corrected(words, timing, frame_seconds, offset, heard)
+        return _corrected(words, shift, frame_seconds, offset, heard)
     return tuple(words)
 
 
 def _corrected(
-    words: Sequence[Word], timing: TimingConfig, shortest: float, floor: float, ceiling: float
+    words: Sequence[Word], shift: TimeShift, shortest: float, floor: float, ceiling: float
 ) -> tuple[Word, ...]:
     """Words with their times moved, but in order, apart and between `floor` and `ceiling`."""
     found: list[Word] = []
     before = floor
     for i, word in enumerate(words):
-        start = min(max(before, word.start + timing.start), word.end - shortest)
-        following = words[i + 1].start + min(0.0, timing.start) if i + 1 < len(words) else ceiling
-        before = max(start + shortest, min(word.end + timing.end, following))
+        start = min(max(before, word.start + shift.start), word.end - shortest)
+        following = words[i + 1].start + min(0.0, shift.start) if i + 1 < len(words) else ceiling
+        before = max(start + shortest, min(word.end + shift.end, following))
         found.append(replace(word, start=start, end=before))
     return tuple(found)
 

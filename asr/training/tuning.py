@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.bundle import Bundle
-from asr.decoding.base import Decoder, TimingConfig, words_of
+from asr.decoding.base import Decoder, TimeShift, TimingConfig, words_of
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.confidence import ConfidenceConfig, log_odds, word_shares
 from asr.decoding.decoders import SearchConfig
@@ -114,8 +114,20 @@ def fit_confidence(
 
 def fit_timing(
     bundle: Bundle, config: SearchConfig, groups: Sequence[Sequence[Heard]]
-) -> TimingConfig | None:
-    """The medians by which the times of words that were heard right are off; None without any."""
+) -> TimingConfig:
+    """The medians by which the times of words that were heard right are off.
+
+    As they were where no recording tells the times of its words.
+    """
+    letters = _fit_shift(replace(bundle, pieces=None), config, groups)  # as of commands
+    pieces = _fit_shift(bundle, config, groups) if bundle.pieces is not None else None
+    known = config.timing
+    return TimingConfig(letters or known.letters, pieces or known.pieces)
+
+
+def _fit_shift(
+    bundle: Bundle, config: SearchConfig, groups: Sequence[Sequence[Heard]]
+) -> TimeShift | None:
     vocabulary, decoder = bundle.text_vocabulary, _search_of(bundle, config)
     unit = bundle.recognizer(decoder).frame_seconds
     starts, ends = [], []
@@ -128,7 +140,7 @@ def fit_timing(
             ends.append(heard.words[said].end - words[found].end)
     if not starts:
         return None
-    return TimingConfig(round(float(np.median(starts)), 3), round(float(np.median(ends)), 3))
+    return TimeShift(round(float(np.median(starts)), 3), round(float(np.median(ends)), 3))
 
 
 def logistic_regression(

@@ -87,7 +87,7 @@ def tune_words(args: argparse.Namespace, bundle: Bundle) -> SearchConfig:
     if not args.keep_words:
         config = tuning.tune_words(bundle, groups, show)
     confidence = tuning.fit_confidence(bundle, config, groups)
-    timing = tuning.fit_timing(bundle, config, groups) or config.timing
+    timing = tuning.fit_timing(bundle, config, groups)
     return replace(config, confidence=confidence, timing=timing)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.decoding.base import Hypothesis, TimingConfig, text_of, words_of
+from asr.decoding.base import Hypothesis, TimeShift, text_of, words_of
 from asr.vocabulary import BLANK, Vocabulary
 
 LETTERS = Vocabulary.letters()
@@ -68,7 +68,7 @@ def test_words_spell_the_text_of_all_tokens() -> None:
 
 def test_times_are_moved_by_what_the_network_is_late() -> None:
     found = hypothesis(LETTERS.encode("so it"), [5, 8, 9, 15, 16])
-    so, it = words_of(found, LETTERS, 0.04, offset=1.0, timing=TimingConfig(-0.08, -0.04))
+    so, it = words_of(found, LETTERS, 0.04, offset=1.0, shift=TimeShift(-0.08, -0.04))
     assert (so.start, so.end) == pytest.approx((1.12, 1.32))
     assert (it.start, it.end) == pytest.approx((1.52, 1.64))
 
@@ -82,8 +82,8 @@ def test_moved_words_stay_in_order_and_in_the_utterance(
 ) -> None:
     frames = list(itertools.accumulate(gaps))
     tokens = LETTERS.encode(" ".join("abcdefgh"[: len(gaps)]))[: len(gaps)]
-    timing = TimingConfig(start, end)
-    words = words_of(hypothesis(tokens, frames), LETTERS, 0.1, timing=timing)
+    shift = TimeShift(start, end)
+    words = words_of(hypothesis(tokens, frames), LETTERS, 0.1, shift=shift)
     times = [time for word in words for time in (word.start, word.end)]
     assert all(b - a > -1e-9 for a, b in itertools.pairwise([0.0, *times, 0.1 * frames[-1] + 0.1]))
     assert all(word.end - word.start > 0.09 for word in words)

@@ -12,7 +12,8 @@ import pytest
 import soundfile
 import torch
 
-from asr.bundle import MANIFEST, load_bundle, save_bundle
+from asr.bundle import MANIFEST, load_bundle, save_bundle, write_search
+from asr.decoding.base import TimeShift, TimingConfig
 from asr.decoding.decoders import SearchConfig
 from asr.decoding.lexicon import WordConfig
 from asr.decoding.lm.build import BuildConfig, Part, build
@@ -24,7 +25,7 @@ from asr.training.tuning import GRID, fit_timing, logistic_regression, tune_word
 from service import rejection
 from service.cli import main
 from service.rejection import Verdict
-from tests.asr.decoding.conftest import spoken
+from tests.asr.decoding.conftest import LETTERS, spoken
 from tests.equivalence import babbler
 
 from .conftest import TEXTS
@@ -117,16 +118,22 @@ def test_tuning_ends_no_worse_than_it_began_and_tries_nothing_twice(
     assert {name for name in GRID if len({getattr(w, name) for w, _ in tried}) > 1} == GRID.keys()
 
 
-def test_where_a_model_writes_word_pieces_they_are_what_is_tuned(
-    bundle: Path, manifest: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def bundle_with_pieces(bundle: Path, tmp_path: Path) -> Path:
+    """The same of a model that writes word pieces beside letters."""
     recognizer = babbler("lstm", "word pieces")
     save_bundle(
         tmp_path / "pieces", "babble", recognizer.extractor, recognizer.model,
         recognizer.vocabulary, decoder="lm", language_model=bundle / "language.lm",
         pieces=recognizer.pieces,
     )
-    loaded = load_bundle(tmp_path / "pieces")
+    return tmp_path / "pieces"
+
+
+def test_where_a_model_writes_word_pieces_they_are_what_is_tuned(
+    bundle_with_pieces: Path, manifest: Path
+) -> None:
+    loaded = load_bundle(bundle_with_pieces)
     one = next(iter(listen(loaded, read_manifest(manifest))))
     assert one.pieces is not None
     assert one.pieces.shape == (one.frames, 18)
@@ -135,27 +142,56 @@ def test_where_a_model_writes_word_pieces_they_are_what_is_tuned(
     assert (found.pieces, found.length) == (True, one.frames)
     spoilt = replace(one, letters=torch.zeros_like(one.letters))
     assert search(decoder, spoilt).hypothesis(final=True) == found
-    assert main(["tune", str(tmp_path / "pieces"), str(manifest), "--keep-words"]) == 0
+    assert main(["tune", str(bundle_with_pieces), str(manifest), "--keep-words"]) == 0
+
+
+def written(tokens: Sequence[int], size: int, late: int, rest: int = 0) -> torch.Tensor:
+    """Log-probs of tokens, one each second frame from frame `late` on, and a rest of blanks."""
+    probs = torch.full((late + 2 * len(tokens) + rest, size), 1e-4)
+    probs[:, 0] = 1.0
+    for i, token in enumerate(tokens):
+        probs[late + 2 * i, 0] = 1e-4
+        probs[late + 2 * i, token] = 1.0
+    return torch.log(probs / probs.sum(1, keepdim=True))
 
 
 def test_times_are_corrected_by_the_median_of_what_they_are_off(
     bundle: Path, heard: list[Heard]
 ) -> None:
     loaded = load_bundle(bundle)
-    assert fit_timing(loaded, loaded.manifest.search, [heard]) is None
-    unit = loaded.extractor.config.frame_seconds * loaded.model.config.subsampling
+    search = loaded.manifest.search
+    known = TimingConfig(TimeShift(0.1, 0.2), TimeShift(0.3, 0.4))
+    assert fit_timing(loaded, replace(search, timing=known), [heard]) == known  # nothing is told
+    unit = loaded.recognizer(loaded.decoder("lm")).frame_seconds
     late = []
-    for one in heard:
-        clear = spoken(one.text).float()
-        words, at = [], 0  # a letter each second frame, so is a space
-        for word in one.text.split():
+    for text in TEXTS:
+        words, at = [], 0
+        for word in text.split():
             last = at + 2 * len(word) - 2
             words.append(SpokenWord(word, at * unit - 0.2, (last + 1) * unit - 0.1))
-            at = last + 4
-        late.append(Heard(one.text, clear, tuple(words)))
-    timing = fit_timing(loaded, loaded.manifest.search, [late])
-    assert timing is not None
-    assert (timing.start, timing.end) == pytest.approx((-0.2, -0.1), abs=unit)
+            at = last + 4  # a space is a letter, too
+        letters = written(LETTERS.encode(text), len(LETTERS), late=0)
+        late.append(Heard(text, letters, tuple(words)))
+    timing = fit_timing(loaded, search, [late])
+    assert (timing.letters.start, timing.letters.end) == pytest.approx((-0.2, -0.1), abs=unit)
+    assert timing.pieces == search.timing.pieces
+
+
+def test_each_output_has_times_of_its_own(bundle_with_pieces: Path) -> None:
+    loaded = load_bundle(bundle_with_pieces)
+    assert loaded.pieces is not None
+    unit = loaded.recognizer(loaded.decoder("lm")).frame_seconds
+    text, late = "all", 5
+    one = Heard(
+        text, written(LETTERS.encode(text), len(LETTERS), late=2, rest=3),
+        (SpokenWord(text, 0.0, 5 * unit),),
+        written(loaded.pieces.encode(text), len(loaded.pieces), late),
+    )  # fmt: skip
+    timing = fit_timing(loaded, loaded.manifest.search, [[one]])
+    assert timing.letters.start == pytest.approx(-2 * unit, abs=1e-3)
+    assert timing.pieces.start == pytest.approx(-late * unit, abs=1e-3)
+    write_search(bundle_with_pieces, replace(loaded.manifest.search, timing=timing))
+    assert load_bundle(bundle_with_pieces).manifest.search.timing == timing
 
 
 def test_a_threshold_is_calibrated_and_written(
