@@ -160,6 +160,8 @@ class StreamTranscriber:
         best = self.session.hypothesis()
         if not best.tokens:
             self._choose_ear()
+            # a single short word may count for less than none while longer ones begin like it
+            best = self.session.hypothesis(final=True)
         detected, wordless = self._detected_silence()
         if self._ends(best, detected, wordless):
             events = self._close()

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from asr.decoding.base import Hypothesis
+from asr.decoding.base import NOTHING, Hypothesis, LastTokens
+from asr.decoding.greedy import GreedyDecoder, GreedyStream
 from asr.errors import AudioFormatError
 from asr.streaming import Recognizer
 from asr.vocabulary import WORD_START, Vocabulary
@@ -67,6 +68,29 @@ def test_a_pause_cuts_the_stream_into_utterances(recognizer: Recognizer, speech:
 def test_silence_gives_no_events(recognizer: Recognizer) -> None:
     assert run(recognizer, np.zeros(16_000 * 12, np.float32)) == []
     assert run(recognizer, np.zeros(0, np.float32)) == []
+
+
+class HesitantStream(GreedyStream):
+    """Shows a word only at the end."""
+
+    def hypothesis(self, final: bool = False) -> Hypothesis:
+        best = super().hypothesis(final)
+        return best if final else Hypothesis(length=best.length, trailing_blanks=best.length)
+
+
+class Hesitant(GreedyDecoder):
+    def new_stream(self, last: LastTokens = NOTHING) -> HesitantStream:
+        return HesitantStream(last.letter, False)
+
+
+def test_what_only_the_end_makes_a_word_ends_with_the_silence_behind_it(
+    recognizer: Recognizer, speech: Speech
+) -> None:
+    rules = EndpointConfig(silence_after_speech=0.6, silence_without_speech=8.0)
+    quiet = np.zeros(48_000, np.float32)
+    samples = np.concatenate((speech("ab"), quiet, speech("c"), quiet))
+    events = run(recognizer, samples, endpoint=rules, decoder=Hesitant())
+    assert [event.text for event in finals(events)] == ["ab", "c"]
 
 
 def test_a_forced_cut_splits_no_word(recognizer: Recognizer, speech: Speech) -> None:
