@@ -80,17 +80,12 @@ class CommandConfig:
     """Wide: what a grammar allows next is often not what sounds likeliest."""
     letters: float = 4.0
     """Nats that a letter counts which was heard otherwise."""
-    smoothing: float = 3.0
-    """Letters that every sentence is taken to have more: a few wrong ones in a short command say
-    less than as many of a hundred in a long one."""
 
     def __post_init__(self) -> None:
         if not self.threshold >= 0:  # nor not a number
             raise ConfigError(f"threshold must not be negative, got {self.threshold}")
-        if not (self.letters >= 0 and self.smoothing >= 0):
-            raise ConfigError(
-                f"letters and smoothing must not be negative, got {self.letters}, {self.smoothing}"
-            )
+        if not self.letters >= 0:
+            raise ConfigError(f"letters must not be negative, got {self.letters}")
 
 
 class CommandDecoder:
@@ -156,7 +151,8 @@ class CommandStream:
         config = self._decoder.config
         heard, wanted = self._letters(path), self._letters(within)
         otherwise = config.letters * Levenshtein.distance(heard, wanted)
-        length = max(len(heard), len(wanted), 1) + config.smoothing
+        # with letters added to all lengths, short commands would be found in other speech
+        length = max(len(heard), len(wanted), 1)
         return (max(0.0, path.score - within.score) + otherwise) / length
 
     def _letters(self, hypothesis: Hypothesis) -> str:

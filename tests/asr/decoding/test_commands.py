@@ -33,7 +33,7 @@ home = pytest.fixture(scope="module")(lambda: compile_text(HOME))
 def decoder_of(
     grammar: Grammar, threshold: float = 0.8, letters: float = 0.0
 ) -> CommandDecoder:
-    config = CommandConfig(threshold, letters=letters, smoothing=0.0)
+    config = CommandConfig(threshold, letters=letters)
     return CommandDecoder(grammar, LETTERS, GreedyDecoder(), config)
 
 
