@@ -54,7 +54,7 @@ Mode = Literal["snappy", "normal", "patient"]
 
 ENDPOINT_MODES: dict[Mode, EndpointConfig] = {
     "snappy": EndpointConfig(silence_after_speech=0.5, max_utterance=15.0, hard_limit=20.0),
-    "normal": EndpointConfig(silence_after_speech=0.6),
+    "normal": EndpointConfig(silence_after_speech=0.62),
     "patient": EndpointConfig(silence_after_speech=1.6, max_utterance=60.0, hard_limit=70.0),
 }
 
@@ -65,7 +65,7 @@ class EndpointingConfig:
 
     mode: Mode = "normal"
     """snappy, normal or patient: how long a pause may be. Each value below overrides the mode's."""
-    silence_after_speech: float | None = optional(0.6)
+    silence_after_speech: float | None = optional(0.62)
     """Silence that ends an utterance with words."""
     silence_after_command: float | None = optional(0.15)
     """The same where a command is complete and none goes on like it."""
