@@ -70,15 +70,15 @@ class Gate:
         """
         self._heard += len(samples)
         speech = self._judge(samples)
+        if self.held_open:
+            self._speech_end = self._judged_time
+        self._kept.append(samples)
+        self._forget((self._judged_time if speech is None else speech) - self._config.pre_roll)
         if self.is_open:
             yield None, samples
-            return
-        self._kept.append(samples)
-        self._forget(speech)
-        if speech is not None or self.held_open:
+        elif speech is not None or self.held_open:
             self.is_open = True
-            kept, self._kept = np.concatenate(self._kept), []
-            yield self._kept_from / self._sample_rate, kept
+            yield self._kept_from / self._sample_rate, np.concatenate(self._kept)
 
     def silence_at(self, time: float) -> float:
         """Seconds without speech before `time`."""
@@ -94,9 +94,12 @@ class Gate:
             self.close()
 
     def close(self) -> None:
-        """Let nothing pass until there is speech again."""
+        """Let nothing pass until there is speech again.
+
+        A word that has begun, but was not noticed yet, is kept; what was noticed has passed.
+        """
         self.is_open = False
-        self._kept, self._kept_from = [], self._heard
+        self._forget(self._speech_end)
 
     @property
     def _judged_time(self) -> float:
@@ -116,9 +119,8 @@ class Gate:
         self._unjudged = audio
         return first
 
-    def _forget(self, speech: float | None) -> None:
-        """Keep the pre-roll of what was or may soon be judged as speech."""
-        earliest = (self._judged_time if speech is None else speech) - self._config.pre_roll
+    def _forget(self, earliest: float) -> None:
+        """Keep what was heard from that time on."""
         drop = round(earliest * self._sample_rate) - self._kept_from
         while drop > 0 and self._kept:
             dropped = min(drop, len(self._kept[0]))

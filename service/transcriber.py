@@ -159,13 +159,14 @@ class StreamTranscriber:
             return []
         best = self.session.hypothesis()
         if not best.tokens:
-            self._choose_ear()
             # a single short word may count for less than none while longer ones begin like it
             best = self.session.hypothesis(final=True)
+            if not best.tokens:
+                self._choose_ear()
         detected, wordless = self._detected_silence()
         if self._ends(best, detected, wordless):
             events = self._close()
-            noisy = wordless >= self._endpoint.silence_after_speech
+            noisy = best.tokens and wordless >= self._endpoint.silence_after_speech
             if self._gate is not None and noisy and not self._talking:
                 # what the network went on to hear was noise, and would be one word after another
                 self._gate.close()
@@ -225,7 +226,7 @@ class StreamTranscriber:
             self._endpoint,
             utterance=best.length * self._unit,
             # noise may be babbled into words: the detector knows better
-            trailing_silence=max(silent, wordless),
+            trailing_silence=silent if last is None else max(silent, wordless),
             detected_silence=detected,
             has_speech=last is not None,
             between_words=last is not None and vocabulary.is_boundary(last),
@@ -259,7 +260,7 @@ class StreamTranscriber:
             events = [final]
             self._utterance += 1
         elif self._shown:  # the search took back what had been shown
-            events = self._partial()
+            events = [Partial(self._stream, self._utterance, "", self._now, self._now)]
         self._shown = ""
         self._next_utterance()
         return events

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from asr.decoding.base import NOTHING, LastTokens
+from asr.decoding.greedy import GreedyDecoder, GreedyStream
 from asr.errors import ConfigError
 from asr.streaming import Recognizer
 from service.config import GateConfig
@@ -28,10 +30,11 @@ class Run:
     """Transcribes samples with a gate, noting the steps that the network took."""
 
     def __init__(
-        self, recognizer: Recognizer, detector: Any = loud, rate: int = 16_000, **options: Any
+        self, recognizer: Recognizer, detector: Any = loud, rate: int = 16_000,
+        rules: GateRules | None = None, **options: Any,
     ) -> None:
         self.recognizer, self.rate = recognizer, rate
-        self.gate = Gate(lambda: detector, GateRules())
+        self.gate = Gate(lambda: detector, rules or GateRules())
         self.transcriber = StreamTranscriber(
             "x", recognizer, rate, gate=self.gate, partials=False, **options
         )
@@ -98,6 +101,57 @@ def test_a_word_before_the_detector_notices_is_heard(
     run = Run(recognizer, detector=late)
     finals = run.hear(np.concatenate((silence(3), speech("ab"), silence(3)))) + run.end()
     assert [final.text for final in finals] == ["ab"]
+
+
+@pytest.mark.parametrize("pause", [1.6, 1.9, 1.95, 2.0, 2.05, 2.3])
+def test_a_word_that_begins_while_the_gate_closes_passes_whole(pause: float) -> None:
+    heard: list[bool] = []
+
+    def late(piece: NDArray[np.float32]) -> float:
+        heard.append(loud(piece) > 0)
+        return float(len(heard) > 5 and all(heard[-6:]))  # 0.2 s of sound
+
+    gate = Gate(lambda: late, GateRules(close_after=2.0))
+    word = np.full(8000, 0.5, np.float32)
+    audio = np.concatenate((silence(1), word, silence(pause), word))
+    opened: list[float] = []
+    for at in range(0, len(audio), 320):
+        opened += [begins for begins, _ in gate.push(audio[at : at + 320]) if begins is not None]
+        gate.close_if_silent()
+    assert 0.5 <= opened[0] <= 1.0
+    assert gate.is_open
+    if pause > 1.9:  # the detector needs so much longer
+        assert len(opened) == 2
+    assert all(1.5 <= again <= 1.5 + pause for again in opened[1:])
+
+
+def test_the_gate_stays_open_as_long_as_it_is_told(recognizer: Recognizer, speech: Speech) -> None:
+    run = Run(recognizer, rules=GateRules(close_after=20.0))
+    finals = run.hear(np.concatenate((speech("ab"), silence(15))))
+    assert [final.text for final in finals] == ["ab"]
+    assert run.gate.is_open
+    run.hear(silence(8))
+    assert not run.gate.is_open
+
+
+def test_a_pressed_button_searches_what_the_detector_takes_for_silence_as_one(
+    recognizer: Recognizer,
+) -> None:
+    searches = 0
+
+    class Counting(GreedyDecoder):
+        def new_stream(self, last: LastTokens = NOTHING) -> GreedyStream:
+            nonlocal searches
+            searches += 1
+            return super().new_stream(last)
+
+    run = Run(recognizer, detector=lambda piece: 0.0, decoder=Counting())
+    run.hear(silence(10))
+    run.transcriber.talk(True)
+    run.hear(silence(0.5))
+    before = searches
+    run.hear(silence(3))
+    assert searches == before
 
 
 def test_words_out_of_noise_come_to_an_end(recognizer: Recognizer, speech: Speech) -> None:

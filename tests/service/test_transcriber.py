@@ -93,6 +93,24 @@ def test_what_only_the_end_makes_a_word_ends_with_the_silence_behind_it(
     assert [event.text for event in finals(events)] == ["ab", "c"]
 
 
+class WithdrawingStream(GreedyStream):
+    """Takes back at the end what it has shown."""
+
+    def hypothesis(self, final: bool = False) -> Hypothesis:
+        best = super().hypothesis(final)
+        return Hypothesis(length=best.length, trailing_blanks=best.length) if final else best
+
+
+class Withdrawing(GreedyDecoder):
+    def new_stream(self, last: LastTokens = NOTHING) -> WithdrawingStream:
+        return WithdrawingStream(last.letter, False)
+
+
+def test_what_the_end_takes_back_is_withdrawn(recognizer: Recognizer, speech: Speech) -> None:
+    events = run(recognizer, speech("a."), decoder=Withdrawing())
+    assert [(type(event), event.text) for event in events] == [(Partial, "a"), (Partial, "")]
+
+
 def test_a_forced_cut_splits_no_word(recognizer: Recognizer, speech: Speech) -> None:
     rules = EndpointConfig(max_utterance=2.0, hard_limit=4.0)
     cut = finals(run(recognizer, speech("abcd " * 6, gap=0.12), endpoint=rules))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from asr.decoding.commands import CommandConfig, CommandDecoder
+from asr.decoding.base import Hypothesis
+from asr.decoding.commands import CommandConfig, CommandDecoder, CommandStream
 from asr.decoding.grammar import compile_grammar, read_document
 from asr.decoding.greedy import GreedyDecoder
 from asr.errors import ConfigError
@@ -101,6 +102,19 @@ def test_the_ear_stays_open_for_a_while_after_the_phrase(finals: Finals, gated: 
     assert told(finals("d.ab.ab c", gated)) == [
         ("d", False, True), ("ab", True, False), ("ab c", True, False),
     ]  # fmt: skip
+
+
+def test_a_command_that_no_partial_shows_still_counts_when_the_ear_closes(
+    finals: Finals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = CommandStream.hypothesis
+
+    def hesitant(stream: CommandStream, final: bool = False) -> Hypothesis:
+        best = reading(stream, final)
+        return best if final else Hypothesis(length=best.length, trailing_blanks=best.length)
+
+    monkeypatch.setattr(CommandStream, "hypothesis", hesitant)
+    assert told(finals("d..ab..")) == [("d", False, True), ("ab", True, False)]
 
 
 @with_and_without_a_gate
