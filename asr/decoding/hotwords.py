@@ -56,7 +56,7 @@ def read_hotwords(path: Path, vocabulary: Vocabulary) -> list[Hotword]:
             boost = float(rest[0]) if rest else DEFAULT_BOOST
         except ValueError:
             boost = float("nan")
-        if len(rest) > 1 or not abs(boost) <= 100:
+        if not phrase or len(rest) > 1 or not abs(boost) <= 100:
             raise HotwordError(f"{path}:{number}: expected PHRASE or PHRASE: BOOST, got {line!r}")
         text = " ".join(phrase.lower().replace("\u2019", "'").split())
         try:
@@ -73,52 +73,57 @@ class HotwordScorer:
     """Boosts phrases token by token. States are (automaton state,).
 
     State 0 is inside a word that matches nothing, state 1 is the start of a word; the others
-    are prefixes of phrases. A prefix has been `given` the boosts of its tokens. Where the
-    match breaks off they are taken back, but for the `sure` part of phrases that it completed.
+    are prefixes of phrases. A prefix has been `given` the most that a phrase which begins like it
+    gives so far. Where the match ends, that becomes what the phrase is `worth`; where it breaks
+    off, what its fallback, the longest match that begins later, comes to, and what is `kept` of
+    phrases that ended before that one began.
     """
 
     def __init__(self, hotwords: Iterable[Hotword], vocabulary: Vocabulary) -> None:
         size = len(vocabulary)
         children: list[dict[int, int]] = [{}, {}]
-        given, ends = [0.0, 0.0], set[int]()
+        best, worth = [0.0, 0.0], dict[int, float]()
         for hotword in hotwords:
-            at = 1
+            at, gain = 1, 0.0
             for token in vocabulary.encode(hotword.text):
-                gain = hotword.boost * len(vocabulary.tokens[token])
+                gain += hotword.boost * len(vocabulary.tokens[token])
                 below = children[at].setdefault(token, len(children))
                 if below == len(children):
                     children.append({})
-                    given.append(given[at] + gain)
-                else:
-                    given[below] = max(given[below], given[at] + gain)
+                    best.append(gain)
+                best[below] = max(best[below], gain)
                 at = below
-            ends.add(at)
+            worth[at] = gain
+        given = np.array(best)
         self._next = np.zeros((len(children), size), np.int32)
         self._gain = np.zeros((len(children), size))
         self._finish = np.zeros(len(children))
         starts = np.array([i != BLANK_ID and vocabulary.starts_word(i) for i in range(size)])
         for state in (0, 1):
             for token in range(size):
-                if vocabulary.is_boundary(token):
-                    self._next[state, token] = 1
-                elif starts[token] or state == 1:
-                    target = children[1].get(token, 0)
+                boundary = vocabulary.is_boundary(token)
+                if boundary or starts[token] or state == 1:
+                    target = children[1].get(token, int(boundary))
                     self._next[state, token], self._gain[state, token] = target, given[target]
-        scores = np.array(given)
-        sure = np.zeros(len(children))
-        # by depth: the row of a fallback, the longest match that begins later, is complete
-        queue = deque((child, 0) for child in children[1].values())
+        kept = np.zeros(len(children))
+        # by depth: the row of a fallback is complete
+        queue = deque(
+            (child, int(vocabulary.is_boundary(token))) for token, child in children[1].items()
+        )
         while queue:
             state, fallback = queue.popleft()
-            kept = np.where(starts & (state in ends), scores[state], sure[state])
+            before = kept[state] + given[fallback]
             row = self._next[fallback].copy()
-            gain = kept - scores[state] + scores[row]
+            total = before + self._gain[fallback]
+            if state in worth:  # the longest match counts, where a word ends
+                total = np.where(starts, worth[state] + given[row], total)
+            self._finish[state] = worth.get(state, before + self._finish[fallback]) - given[state]
             for token, child in children[state].items():
-                queue.append((child, int(self._next[fallback, token])))
-                row[token], gain[token] = child, scores[child] - scores[state]
-                sure[child] = kept[token]
-            self._next[state], self._gain[state] = row, gain
-            self._finish[state] = 0.0 if state in ends else sure[state] - scores[state]
+                after = int(row[token])
+                queue.append((child, after))
+                kept[child] = total[token] - given[after]
+                row[token], total[token] = child, given[child]
+            self._next[state], self._gain[state] = row, total - given[state]
 
     def start(self) -> Ints:
         """At the start of a word."""

@@ -70,30 +70,66 @@ def test_a_match_may_begin_inside_one_that_breaks_off() -> None:
     assert total(scorer, LETTERS.encode("new york times")) == pytest.approx(10.0)
 
 
+@pytest.mark.parametrize(
+    ("phrases", "text", "expected"),
+    [
+        ({"ada": 1.0, "ada lovelace": 3.0}, "ada", 3.0),
+        ({"ada": 1.0, "ada lovelace": 3.0}, "ada lovelace", 36.0),
+        ({"ada": 1.0, "ada lovelace": 3.0}, "ada loves", 3.0),
+        ({"uh": -1.0, "uh oh": 2.0}, "uh", -2.0),
+        ({"uh": -1.0, "uh oh": 2.0}, "uh well", -2.0),
+        ({"uh": -1.0, "uh oh": 2.0}, "uh oh", 10.0),
+        ({"adam": 3.0, "adaz": 0.5}, "adaz", 2.0),
+        ({"adaz": 0.5, "adam": 3.0}, "adaz", 2.0),
+        ({"york": 1.0, "new york city": 1.0}, "new york is", 4.0),
+        ({"york": 1.0, "new york city": 1.0}, "new york", 4.0),
+        ({"york": 1.0, "new york city": 1.0}, "new york cities", 4.0),
+        ({"york": 1.0, "new york city": 1.0}, "new yorker", 0.0),
+        ({"york": 1.0, "new york city": 1.0}, "new york city", 13.0),
+        ({"b": 1.0, "a b": -2.0, "x a b c": 5.0}, "x a b d", -6.0),
+    ],
+)
+def test_each_phrase_is_worth_its_own_boost(
+    phrases: dict[str, float], text: str, expected: float
+) -> None:
+    scorer = HotwordScorer([Hotword(*phrase) for phrase in phrases.items()], LETTERS)
+    assert total(scorer, LETTERS.encode(text)) == pytest.approx(expected)
+
+
+BOOSTS = st.sampled_from([-1.0, 0.5, 1.0, 3.0])
+
+
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(
-    st.sets(st.lists(st.sampled_from(["a", "ab", "b"]), min_size=1, max_size=1).map(" ".join)),
-    st.lists(st.sampled_from(["a", "ab", "b", "ba", "c"]), max_size=6).map(" ".join),
+    st.dictionaries(st.sampled_from(["a", "ab", "b", "abc"]), BOOSTS),
+    st.lists(st.sampled_from(["a", "ab", "b", "ba", "c", "abc"]), max_size=6).map(" ".join),
 )
-def test_single_words_are_boosted_wherever_they_stand(phrases: set[str], text: str) -> None:
-    hotwords = [Hotword(phrase, 1.0) for phrase in sorted(phrases)]
+def test_single_words_are_boosted_wherever_they_stand(
+    phrases: dict[str, float], text: str
+) -> None:
+    hotwords = [Hotword(*phrase) for phrase in phrases.items()]
     found = total(HotwordScorer(hotwords, LETTERS), LETTERS.encode(text))
     assert found == pytest.approx(reference(hotwords, text))
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(
-    st.sets(st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map(" ".join), max_size=4),
+    st.dictionaries(
+        st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map(" ".join),
+        st.sampled_from([0.5, 1.0, 3.0]), max_size=4,
+    ),
     st.lists(st.sampled_from("abc"), max_size=8).map(" ".join),
 )
-def test_no_text_is_given_more_than_its_phrases_are_worth(phrases: set[str], text: str) -> None:
-    hotwords = [Hotword(phrase, 1.0) for phrase in sorted(phrases)]
+def test_no_text_is_given_more_than_its_phrases_are_worth(
+    phrases: dict[str, float], text: str
+) -> None:
+    hotwords = [Hotword(*phrase) for phrase in phrases.items()]
     found = total(HotwordScorer(hotwords, LETTERS), LETTERS.encode(text))
     everything = sum(
-        len(h.text) for h in hotwords for i in range(len(text))
+        h.boost * len(h.text) for h in hotwords for i in range(len(text))
         if f" {text} "[i : i + len(h.text) + 2] == f" {h.text} "
     )
-    assert 0 <= found <= everything
+    assert -1e-9 <= found <= everything + 1e-9
 
 
 def test_word_pieces_are_matched_from_the_start_of_a_word() -> None:
@@ -102,6 +138,16 @@ def test_word_pieces_are_matched_from_the_start_of_a_word() -> None:
     assert total(scorer, [5]) == pytest.approx(4.5)  # as much as two letters and a mark
     assert total(scorer, [5, 3]) == 0.0  # aba
     assert total(scorer, [1, 5]) == pytest.approx(4.5)
+
+
+def test_a_word_that_no_piece_begins_is_matched_behind_the_mark() -> None:
+    vocabulary = Vocabulary([BLANK, "▁", "▁a", "z", "o"])
+    scorer = HotwordScorer([Hotword("zo", 1.0), Hotword("a", 1.0)], vocabulary)
+    zo = vocabulary.encode("zo")
+    assert [vocabulary.tokens[token] for token in zo] == ["▁", "z", "o"]
+    assert total(scorer, zo) == pytest.approx(3.0)
+    assert total(scorer, vocabulary.encode("zo a zo")) == pytest.approx(8.0)
+    assert total(scorer, vocabulary.encode("oz azo zoo")) == 0.0
 
 
 def test_a_word_that_nobody_wrote_before_is_heard_as_soon_as_it_is_hot() -> None:
@@ -137,7 +183,10 @@ def test_a_file_of_hotwords_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "named"),
-    [("route 66", "'6'"), ("ada: much", "ada: much"), ("a: 1: 2", "a: 1: 2"), ("x: 1e9", "1e9")],
+    [
+        ("route 66", "'6'"), ("ada: much", "ada: much"), ("a: 1: 2", "a: 1: 2"), ("x: 1e9", "1e9"),
+        (": 2", ": 2"),
+    ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, named: str) -> None:
     path = tmp_path / "hot.txt"
