@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -75,6 +76,8 @@ def load_decoder(
     decoder = bundle.decoder(name, phrases)
     if grammar:
         automaton = load_grammar(grammar, bundle.vocabulary, names)
+        # the model's thread searches for one stream while events of another are made
+        automaton.growing = threading.Lock()
         config = bundle.manifest.search.commands
         if threshold is not None:
             config = replace(config, threshold=threshold)

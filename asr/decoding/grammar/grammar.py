@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from functools import cached_property
 from pathlib import Path
@@ -32,9 +33,12 @@ SAMPLE_ATTEMPTS = 20
 class Grammar:
     """One or more grammars, compiled for a vocabulary.
 
-    Nothing that can be seen from outside changes; the caches inside grow, so streams of one
-    thread may share it, those of several may not.
+    Nothing that can be seen from outside changes; the caches inside grow. Who shares it among
+    threads sets `growing` to a lock first.
     """
+
+    growing: AbstractContextManager[object] = nullcontext()
+    """Entered by who makes the caches grow."""
 
     def __init__(
         self, resolved: Sequence[Resolved], vocabulary: Vocabulary, context: Mapping[str, Any]
@@ -189,8 +193,10 @@ class Grammar:
     def _learn(self, states: NDArray[np.int32]) -> None:
         known = self._known[states]
         if not known.all():
-            for state in dict.fromkeys(states[~known].tolist()):
-                self._learn_one(state)
+            with self.growing:
+                for state in dict.fromkeys(states[~known].tolist()):
+                    if not self._known[state]:  # by another thread since
+                        self._learn_one(state)
 
     def _learn_one(self, state: int) -> None:
         """Fill the row of a state; new states among its targets get rows to be filled later."""

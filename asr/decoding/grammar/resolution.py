@@ -160,7 +160,9 @@ class _Resolver:
         key = (id(outer), tuple(map(id, changed.values())))
         if key not in self._scopes:
             special = outer.special | {f"{{{name}}}" for name in changed}
-            self._scopes[key] = _Scope(outer.rules, {**outer.lists, **changed}, special)
+            self._scopes[key] = _Scope(outer.rules, {}, special)
+        # anew each time: a sentence may name a range that none before it did
+        self._scopes[key].lists.update({**outer.lists, **changed})
         return self._scopes[key]
 
     def _check(self, expression: Expression, where: Where, scope: _Scope) -> None:

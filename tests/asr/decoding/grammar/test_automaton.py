@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import islice
 
 import numpy as np
@@ -149,6 +150,26 @@ def test_states_do_not_depend_on_the_order_of_questions(home: Grammar) -> None:
     states = np.array([fresh.state_after(v.encode(text)) for text in texts], dtype=np.int32)
     one_by_one = [fresh.successors(states[i : i + 1])[0] for i in range(len(states))]
     assert (fresh.successors(states) == np.stack(one_by_one)).all()
+
+
+def test_caches_grow_only_for_who_holds_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = threading.Lock()
+    learn = Grammar._learn_one
+    learned = []
+
+    def checked(grammar: Grammar, state: int) -> None:
+        assert lock.locked()
+        learned.append(state)
+        learn(grammar, state)
+
+    monkeypatch.setattr(Grammar, "_learn_one", checked)
+    grammar = compile_text(HOME)
+    grammar.growing = lock
+    for shared in (grammar, grammar.behind(["computer"])):
+        learned.clear()
+        assert not shared.accepts("stop")
+        assert learned
+    assert not lock.locked()
 
 
 def test_wildcard_takes_any_words_but_at_least_one() -> None:

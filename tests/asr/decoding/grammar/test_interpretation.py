@@ -163,6 +163,24 @@ intents:
     assert slots_of(somewhere, "lights on") == {"area": "kitchen"}
 
 
+def test_conditions_hold_in_sentences_that_name_a_range_of_their_own() -> None:
+    grammar = compile_text("""
+intents:
+  Light:
+    data:
+      - sentences: ["turn on {name}", "set {name} to {0..100:brightness} percent"]
+        requires_context: {domain: light}
+lists:
+  name:
+    values:
+      - {in: lamp, context: {domain: light}}
+      - {in: fan, context: {domain: fan}}
+""")
+    assert grammar.accepts("turn on lamp")
+    assert grammar.accepts("set lamp to five percent")
+    assert not grammar.accepts("set fan to five percent")
+
+
 def test_a_hundred_thousand_names_can_be_said_and_understood() -> None:
     syllables = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
     names = [f"{a}{b} {c}" for a in syllables for b in syllables for c in syllables[:28]][:100_000]
