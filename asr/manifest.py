@@ -59,7 +59,8 @@ def read_manifest(path: Path) -> list[Recording]:
 
 def evenly(recordings: Sequence[Recording], count: int) -> list[Recording]:
     """So many of them at most, from all over the list."""
-    return list(recordings[:: max(1, len(recordings) // count)][:count])
+    count = min(count, len(recordings))
+    return [recordings[i * len(recordings) // count] for i in range(count)]
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
 import pytest
 
 from asr.errors import ManifestError
-from asr.manifest import Recording, SpokenWord, read_manifest, spoken_words
+from asr.manifest import Recording, SpokenWord, evenly, read_manifest, spoken_words
 
 
 def write(folder: Path, *lines: str) -> Path:
@@ -83,6 +84,17 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ManifestError, match=r"binary\.jsonl: is not UTF-8"):
         read_manifest(tmp_path / "binary.jsonl")
+
+
+@pytest.mark.parametrize(("total", "count"), [(299, 150), (300, 150), (301, 150), (7, 3)])
+def test_a_sample_comes_from_all_over_the_list(total: int, count: int) -> None:
+    everything = [Recording(str(i), Path(f"{i}.wav"), None) for i in range(total)]
+    places = [int(one.id) for one in evenly(everything, count)]
+    assert len(places) == count
+    gaps = {b - a for a, b in itertools.pairwise([*places, total])}
+    assert max(gaps) - min(gaps) <= 1
+    assert evenly(everything, total + 1) == everything
+    assert evenly([], 5) == []
 
 
 def test_aligned_words_are_read(tmp_path: Path) -> None:
