@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass
 from asr.manifest import Recording, spoken_words
 from asr.metrics import ErrorCounts, character_errors, correct_words, word_errors
 from asr.streaming import Recognizer
+from asr.text import normalise
 
 from .events import Event, Final
 from .offline import FileSource, SourceResult, transcribe_sources
@@ -60,7 +61,7 @@ def score_command(recording: Recording, finals: Sequence[Final]) -> CommandScore
     }
     return CommandScores(
         sentences=recording.text is not None,
-        sentences_right=recording.text is not None and bool(text) and text == recording.text,
+        sentences_right=bool(text) and text == normalise(recording.text or ""),
         labelled=label is not None,
         slots_right=label is not None and bool(understood) and spoken == label,
         rejected=not understood,
@@ -97,7 +98,7 @@ class Evaluation:
         right: list[bool] = []
         for scored in self.scored:
             confidences += scored.confidences
-            right += correct_words(scored.recording.text or "", scored.text)
+            right += correct_words(normalise(scored.recording.text or ""), scored.text)
         return confidences, right
 
     def worst(self, count: int) -> list[Scored]:
@@ -115,8 +116,8 @@ def evaluate(
 ) -> Evaluation:
     """Transcribe all recordings, `streams` at a time, and compare with their texts.
 
-    Recordings without text are transcribed but not scored; unreadable ones are returned as
-    failures.
+    Case and punctuation of the texts do not count. Recordings without text are transcribed but
+    not scored; unreadable ones are returned as failures.
     """
     words, characters = ErrorCounts(), ErrorCounts()
     commands = CommandScores()
@@ -145,9 +146,10 @@ def evaluate(
         commands += score_command(recording, result.finals)
         times += time_words(spoken_words(recording), told.pop(result.name, []))
         if recording.text is not None:
-            errors = word_errors(recording.text, result.text)
+            reference = normalise(recording.text)
+            errors = word_errors(reference, result.text)
             words += errors
-            characters += character_errors(recording.text, result.text)
+            characters += character_errors(reference, result.text)
             confidences = tuple(w.confidence for final in result.finals for w in final.words)
             scored.append(Scored(recording, result.text, errors, confidences))
     return Evaluation(

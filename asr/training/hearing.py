@@ -12,6 +12,7 @@ from asr.audio import open_audio
 from asr.bundle import Bundle
 from asr.decoding.base import NOTHING, Decoder, DecoderStream, Hypothesis, LastTokens
 from asr.manifest import Recording, SpokenWord, spoken_words
+from asr.text import normalise
 
 CHUNK_FRAMES = 4
 CHUNK_SECONDS = 0.64
@@ -79,7 +80,8 @@ def listen(bundle: Bundle, recordings: Sequence[Recording]) -> Iterator[Heard]:
         while session.ready:
             recognizer.step([session])
         written = torch.cat(kept.written) if kept.pieces else None
-        yield Heard(recording.text, torch.cat(kept.letters), spoken_words(recording), written)
+        text = normalise(recording.text)
+        yield Heard(text, torch.cat(kept.letters), spoken_words(recording), written)
 
 
 def search(decoder: Decoder, heard: Heard) -> DecoderStream:
