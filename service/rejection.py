@@ -12,6 +12,7 @@ from asr.decoding.greedy import GreedyDecoder
 from asr.manifest import Recording
 from asr.streaming import Recognizer
 
+from .endpointing import EndpointConfig
 from .errors import UsageError
 from .evaluation import score_command
 from .offline import DEFAULT_STREAMS, FileSource, transcribe_sources
@@ -68,7 +69,12 @@ def judge(
         chunk_seconds=FILE_CHUNK_SECONDS, timing=recognizer.timing,
     )  # fmt: skip
     sources = [FileSource(recording.audio) for recording in recordings]
-    results = transcribe_sources(everything, sources, streams=DEFAULT_STREAMS)
+    # the nearest command is shown all the time, however far it is: no reason to end sooner
+    usual = EndpointConfig()
+    endpoint = replace(usual, silence_after_command=usual.silence_after_speech)
+    results = transcribe_sources(
+        everything, sources, streams=DEFAULT_STREAMS, endpoint=endpoint
+    )
     for recording, result in zip(recordings, results, strict=True):
         if result.error is not None:
             raise result.error

@@ -145,6 +145,16 @@ def test_recordings_are_judged_with_nothing_rejected(spoken: tuple[Path, Path, P
 
 
 @pytest.mark.usefixtures("bundled")
+def test_a_far_command_ends_no_utterance_that_is_judged(
+    spoken: tuple[Path, Path, Path], say: Say, tmp_path: Path
+) -> None:
+    say("long.wav", "ab c  d d")  # a pause that ends a command
+    (tmp_path / "long.jsonl").write_text(json.dumps({"audio": "long.wav", "text": "ab c d d"}))
+    (long,) = judge(recognizer_of(spoken[0]), read_manifest(tmp_path / "long.jsonl"), inside=False)
+    assert long.distance > 1.0
+
+
+@pytest.mark.usefixtures("bundled")
 def test_a_command_without_label_is_named(say: Say, tmp_path: Path) -> None:
     say("x.wav", "ab c")
     (tmp_path / "do.yaml").write_text(DO)
