@@ -151,6 +151,7 @@ class RunConfig:
     """A model bundle to start warm from."""
     checkpoint_minutes: float = 5.0
     evaluate_steps: int = 500
+    """Steps between evaluations; 0: only at the end."""
 
 
 @dataclass(frozen=True)

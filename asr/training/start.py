@@ -89,7 +89,11 @@ def resume(trainer: Trainer, path: Path) -> bool:
         raise BundleError(path, "writes other word pieces than data.pieces has")
     begun = trainer.objective.state_dict()
     new = {k: v for k, v in begun.items() if added and k.startswith("model.pieces.")}
-    trainer.objective.load_state_dict(content["objective"] | new)
+    objective = content["objective"] | new
+    if {k: v.shape for k, v in objective.items()} != {k: v.shape for k, v in begun.items()}:
+        reason = "was trained with another teacher or auxiliary loss"
+        raise BundleError(path, f"{reason}: set data.teacher and loss.auxiliary_weight as then")
+    trainer.objective.load_state_dict(objective)
     trainer.average.load(content["average"] | new)
     if content["config"]["optimizer"]["name"] == trainer.config.optimizer.name and not added:
         trainer.optimizer.load_state_dict(content["optimizer"])

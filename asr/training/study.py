@@ -129,7 +129,7 @@ def settings(
     return replace(
         base,
         model=sized(replace(base.model, cell=cell), parameters),
-        data=replace(base.data, limit_hours=hours, teacher="",
+        data=replace(base.data, limit_hours=hours, teacher="", pieces="",
                      cache=base.data.cache or str(folder / "cache")),
         optimizer=replace(base.optimizer, schedule="constant", clip_norm=clip),
         loss=replace(base.loss, carry_state=False,

@@ -140,7 +140,8 @@ class Trainer:
                         minutes=(time.monotonic() - began) / 60,
                     )
                     figures.clear()
-                if self.step % run.evaluate_steps == 0 or self.step == run.steps:
+                due = run.evaluate_steps and self.step % run.evaluate_steps == 0
+                if due or self.step == run.steps:
                     self._evaluate(progress)
                 now = time.monotonic()
                 if now - saved > run.checkpoint_minutes * 60:

@@ -95,8 +95,8 @@ def _search_of(bundle: Bundle, config: SearchConfig) -> Decoder:
 
 def fit_confidence(
     bundle: Bundle, config: SearchConfig, groups: Sequence[Sequence[Heard]]
-) -> ConfidenceConfig:
-    """Logistic regression of "this word is right" on its two measures."""
+) -> ConfidenceConfig | None:
+    """Logistic regression of "this word is right" on its two measures; None without words."""
     vocabulary, decoder = bundle.text_vocabulary, _search_of(bundle, config)
     rows: list[tuple[float, float, float]] = []
     right: list[bool] = []
@@ -109,6 +109,8 @@ def fit_confidence(
             (1.0, math.log(max(word.confidence, 1e-9)), log_odds(share))
             for word, share in zip(words, shares, strict=True)
         ]
+    if not rows:
+        return None
     return ConfidenceConfig(*map(float, logistic_regression(np.array(rows), np.array(right))))
 
 

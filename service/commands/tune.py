@@ -75,6 +75,8 @@ def tune_words(args: argparse.Namespace, bundle: Bundle) -> SearchConfig:
     groups = []
     for manifest in args.manifests:
         groups.append(list(listen(bundle, evenly(read_manifest(manifest), args.limit))))
+        if not groups[-1]:
+            raise UsageError(f"{manifest}: no recording has a text to tune on")
         print(f"{manifest}: {len(groups[-1])} recordings", flush=True)
 
     def show(config: SearchConfig, rate: float) -> None:
@@ -86,7 +88,7 @@ def tune_words(args: argparse.Namespace, bundle: Bundle) -> SearchConfig:
     config = bundle.manifest.search
     if not args.keep_words:
         config = tuning.tune_words(bundle, groups, show)
-    confidence = tuning.fit_confidence(bundle, config, groups)
+    confidence = tuning.fit_confidence(bundle, config, groups) or config.confidence
     timing = tuning.fit_timing(bundle, config, groups)
     return replace(config, confidence=confidence, timing=timing)
 

@@ -16,6 +16,7 @@ from asr.training.config import TrainConfig
 from asr.training.gradient_flow import decay, loss_gradient, weight_gradient
 from asr.training.study import flow_batch, main, sized
 from asr.training.trainer import Trainer
+from asr.vocabulary import BLANK, WORD_START
 
 SMALL = ModelConfig(hidden_size=16, n_layers=2, conv_channels=4)
 
@@ -58,9 +59,10 @@ def test_a_study_leaves_figures_and_pictures_and_is_not_repeated(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config = tmp_path / "study.toml"
+    config, pieces = tmp_path / "study.toml", tmp_path / "pieces.txt"
+    pieces.write_text("\n".join([BLANK, WORD_START, *"abcdefghijklmnopqrstuvwxyz'"]) + "\n")
     config.write_text(
-        f'[data]\ntrain = ["{manifest}"]\ndev = ["{manifest}"]\n'
+        f'[data]\ntrain = ["{manifest}"]\ndev = ["{manifest}"]\npieces = "{pieces}"\n'
         "[augment]\nrooms = 0.0\n[model]\nn_layers = 1\nconv_channels = 4\n"
         '[run]\ndevice = "cpu"\nprecision = "fp32"\n'
     )

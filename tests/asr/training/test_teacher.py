@@ -13,7 +13,7 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from asr.errors import ManifestError
+from asr.errors import BundleError, ManifestError
 from asr.manifest import read_manifest
 from asr.training.config import LossConfig, TrainConfig
 from asr.training.teach import compress
@@ -128,6 +128,9 @@ def test_the_teacher_is_learnt_and_not_exported(
     trainer.save(LAST)
     again = Trainer(trainer.config)
     assert again.step == 60
+    alone = replace(trainer.config, data=replace(trainer.config.data, teacher=""))
+    with pytest.raises(BundleError, match=r"last\.pt: was trained .* set data\.teacher"):
+        Trainer(alone)
 
 
 def test_states_of_other_recordings_are_refused(

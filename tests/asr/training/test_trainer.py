@@ -219,6 +219,14 @@ def test_two_processes_train_one_model(
     assert sorted(seen) == [0, 1, 2, 3]
 
 
+def test_errors_may_be_measured_at_the_end_alone(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    Trainer(make_config(run={"steps": 3, "evaluate_steps": 0})).run()
+    rows = (tmp_path / "run" / LOG_FILE).read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows if "dev_cer" in row] == [3]
+
+
 def test_a_damaged_checkpoint_is_named(make_config: MakeConfig, tmp_path: Path) -> None:
     Trainer(make_config()).save(LAST)
     path = tmp_path / "run" / LAST

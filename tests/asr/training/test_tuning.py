@@ -21,7 +21,7 @@ from asr.errors import BundleError
 from asr.manifest import Recording, SpokenWord, read_manifest
 from asr.streaming import Recognizer
 from asr.training.hearing import Heard, listen, search
-from asr.training.tuning import GRID, fit_timing, logistic_regression, tune_words
+from asr.training.tuning import GRID, fit_confidence, fit_timing, logistic_regression, tune_words
 from service import rejection
 from service.cli import main
 from service.rejection import Verdict
@@ -73,6 +73,22 @@ def test_tuning_writes_settings_that_are_read_again(
     assert tuned.words == SearchConfig().words
     assert (bundle / "weights.safetensors").read_bytes() == weights
     assert json.loads((bundle / MANIFEST).read_text())["name"] == "babble"
+
+
+def test_there_must_be_texts_to_tune_on(
+    bundle: Path, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"audio": str(r.audio)} for r in read_manifest(manifest)]
+    (tmp_path / "bare.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["tune", str(bundle), str(tmp_path / "bare.jsonl")]) == 2
+    assert "bare.jsonl: no recording has a text" in capsys.readouterr().err
+
+
+def test_a_network_that_hears_no_word_leaves_the_confidences_alone(bundle: Path) -> None:
+    loaded = load_bundle(bundle)
+    silence = torch.full((20, len(LETTERS)), -20.0)
+    silence[:, 0] = 0.0
+    assert fit_confidence(loaded, loaded.manifest.search, [[Heard("stop", silence)]]) is None
 
 
 def test_a_model_without_language_model_is_refused(
