@@ -59,12 +59,21 @@ def _parser() -> argparse.ArgumentParser:
         module = importlib.import_module(f"service.commands.{name}")
         module.add_parser(subparsers)
         command = subparsers.choices[name.replace("_", "-")]
-        # SUPPRESS: the default of a subcommand must not undo `asrd --debug COMMAND`
-        command.add_argument(
-            "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
-        )
+        _let_debug(command)
         command.set_defaults(run=module.run)
     return parser
+
+
+def _let_debug(command: argparse.ArgumentParser) -> None:
+    """Let --debug stand behind a command, too, and behind its actions."""
+    # SUPPRESS: the default of a subcommand must not undo `asrd --debug COMMAND`
+    command.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
+    )
+    for action in command._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in {id(parser): parser for parser in action.choices.values()}.values():
+                _let_debug(below)
 
 
 def _run(args: argparse.Namespace) -> int:

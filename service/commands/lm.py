@@ -28,10 +28,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_build(actions)
     _add_convert(actions)
     _add_perplexity(actions)
-    for action in set(actions.choices.values()):
-        action.add_argument(
-            "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
-        )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from asr.errors import GrammarError
 from service.cli import main
 
 LIGHTS = """
@@ -70,3 +71,11 @@ def test_check_tells_mistakes_with_their_line(
     assert main(["grammar", "check", str(path)]) == 1
     error = capsys.readouterr().err
     assert error == f"asrd: {path}:3: unknown list {{lmap}}; did you mean 'lamp'?\n"
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_debug_may_stand_anywhere(tmp_path: Path, place: int) -> None:
+    arguments = ["grammar", "check", str(tmp_path / "none.yaml")]
+    arguments.insert(place, "--debug")
+    with pytest.raises(GrammarError):
+        main(arguments)
