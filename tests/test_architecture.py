@@ -21,7 +21,7 @@ TRAINERS = (
     "asr/training/", "service/commands/train.py", "service/commands/tune.py",
     "service/commands/export.py", "service/commands/pack.py", "service/commands/unpack.py",
 )
-MICROPHONE = ("service/sources/microphone.py",)
+MICROPHONE = ("service/sources/port_audio.py",)
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler"}
 
 

@@ -34,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """List, or meter until interrupted; 1 where there is no microphone."""
-    from service.sources.microphone import NoInput, PortAudio, choose
+    from service.sources.port_audio import NoInput, PortAudio, choose
 
     port_audio = PortAudio()
     try:

@@ -105,7 +105,8 @@ def _read(path: Path | None) -> DaemonConfig:
 
 
 def _microphones(config: DaemonConfig) -> list[Inlet]:
-    from service.sources.microphone import Microphone, PortAudio
+    from service.sources.microphone import Microphone
+    from service.sources.port_audio import PortAudio
 
     if not config.microphones:
         return []

@@ -1,25 +1,18 @@
-"""Microphones through PortAudio (the library sounddevice): found by name, waited for, reopened.
-
-PortAudio freezes its list of devices when it starts. It is started anew to see what was
-plugged in since, which only works while no stream is open: `PortAudio` keeps count.
-"""
+"""Microphones through PortAudio: found by name, waited for, opened again."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
-from asr.errors import ConfigError
 from asr.resample import MAX_RATE, MIN_RATE
 
 from .base import Samples
+from .port_audio import NoInput, PortAudio, choose
 
 log = logging.getLogger(__name__)
 
@@ -30,100 +23,6 @@ QUEUE_SECONDS = 5.0
 UNPLUGGED_SECONDS = 2.0
 """Without a block for that long a device is gone: a killed sound server says nothing."""
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 10.0)
-
-
-class NoInput(Exception):
-    """There is no such device now, or it cannot be opened."""
-
-
-@dataclass(frozen=True)
-class InputDevice:
-    """What can be recorded from."""
-
-    name: str
-    index: int
-    """Changes with what is plugged in: good for opening it now, never for keeping."""
-    channels: int
-    sample_rate: int
-    """What the device itself runs at."""
-    default: bool
-
-
-class PortAudio:
-    """PortAudio and the number of its open streams. Shared by all microphones; thread-safe."""
-
-    def __init__(self, library: Any = None) -> None:
-        """`library` replaces the module sounddevice; ConfigError where that is missing."""
-        self._lock = threading.Lock()
-        self._open = 0
-        self._sd = library if library is not None else _sounddevice()
-
-    def inputs(self) -> list[InputDevice]:
-        """What can be recorded from, as far as PortAudio knows; NoInput where it fails."""
-        try:
-            devices = self._sd.query_devices()
-            default = self._sd.default.device[0]
-        except self._sd.PortAudioError as error:
-            raise NoInput(str(error)) from error
-        return [
-            InputDevice(
-                name=device["name"],
-                index=index,
-                channels=device["max_input_channels"],
-                sample_rate=int(device["default_samplerate"]),
-                default=index == default,
-            )
-            for index, device in enumerate(devices)
-            if device["max_input_channels"] > 0
-        ]
-
-    def refresh(self) -> None:
-        """Read the list of devices anew, unless a stream is open: that would be stopped."""
-        with self._lock:
-            if self._open:
-                return
-            try:
-                self._sd._terminate()
-                self._sd._initialize()
-            except self._sd.PortAudioError as error:
-                raise NoInput(str(error)) from error
-
-    def open(self, device: InputDevice, rate: int, channels: int, callback: Any, ended: Any) -> Any:
-        """A running stream; NoInput where the device refuses."""
-        with self._lock:
-            try:
-                stream = self._sd.InputStream(
-                    device=device.index, samplerate=rate, channels=channels, dtype="float32",
-                    blocksize=round(BLOCK_SECONDS * rate), callback=callback,
-                    finished_callback=ended,
-                )  # fmt: skip
-                stream.start()
-            except self._sd.PortAudioError as error:
-                raise NoInput(f"{device.name}: {error}") from error
-            self._open += 1
-            return stream
-
-    def close(self, stream: Any) -> None:
-        """Stop a stream."""
-        with self._lock:
-            stream.close()
-            self._open -= 1
-
-
-def choose(devices: list[InputDevice], pattern: str | None) -> InputDevice:
-    """The first device whose name holds `pattern` or matches it with * and ?; None: the default.
-
-    NoInput where there is none.
-    """
-    if pattern is None:
-        found = [d for d in devices if d.default] or devices
-    else:
-        wanted = pattern.casefold().replace("[", "[[]")  # brackets are common in names
-        glob = wanted if set(wanted) & set("*?") else f"*{wanted}*"
-        found = [d for d in devices if fnmatchcase(d.name.casefold(), glob)]
-    if not found:
-        raise NoInput("no microphone" if pattern is None else f"no microphone like {pattern!r}")
-    return found[0]
 
 
 class Microphone:
@@ -225,7 +124,7 @@ class MicrophoneSource:
         for rate, channels in formats:
             try:
                 self._stream = self._port_audio.open(
-                    device, rate, channels, self._callback, self._finished
+                    device, rate, channels, BLOCK_SECONDS, self._callback, self._finished
                 )
             except NoInput:
                 if (rate, channels) == formats[-1]:
@@ -292,13 +191,3 @@ class MicrophoneSource:
             self._loop.call_soon_threadsafe(self._woken.set)
         except RuntimeError:  # the loop has ended
             return
-
-
-def _sounddevice() -> Any:
-    try:
-        import sounddevice
-    except ImportError as error:
-        raise ConfigError("sounddevice is missing: pip install 'asrd[mic]'") from error
-    except OSError as error:
-        raise ConfigError("PortAudio is missing: apt install libportaudio2") from error
-    return sounddevice

@@ -9,7 +9,7 @@ import pytest
 
 from service.cli import main
 from service.commands.devices import Meter
-from service.sources import microphone
+from service.sources import port_audio
 from tests.service.test_microphone import FakeLibrary
 
 
@@ -17,7 +17,7 @@ def use(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     def library() -> Any:
         return FakeLibrary(*names)
 
-    monkeypatch.setattr(microphone, "_sounddevice", library)
+    monkeypatch.setattr(port_audio, "_sounddevice", library)
 
 
 def test_inputs_are_listed(

@@ -11,13 +11,8 @@ import numpy as np
 import pytest
 
 from service.sources.base import Waiting
-from service.sources.microphone import (
-    InputDevice,
-    Microphone,
-    NoInput,
-    PortAudio,
-    choose,
-)
+from service.sources.microphone import Microphone
+from service.sources.port_audio import InputDevice, NoInput, PortAudio, choose
 
 
 class PortAudioError(Exception):
@@ -239,6 +234,47 @@ def test_the_list_of_devices_is_kept_while_another_microphone_is_open() -> None:
         assert library.restarts == 1
 
     run(main)
+
+
+def test_what_is_plugged_in_while_another_is_open_is_found() -> None:
+    async def main() -> None:
+        library = FakeLibrary("Webcam")
+        port_audio = PortAudio(library, cards=lambda: " ".join(library.plugged))
+        async with Microphone("webcam", port_audio=port_audio, sleep=never).open() as source:
+
+            async def sleep(seconds: float) -> None:
+                library.plugged.append("Yeti")
+
+            waiting = asyncio.ensure_future(
+                Microphone("yeti", port_audio=port_audio, sleep=sleep).open().__aenter__()
+            )
+            async for _ in source:  # until it is ended to look for others
+                await asyncio.sleep(0)
+        yeti = await waiting
+        assert yeti.device == "Yeti"
+        async with Microphone("webcam", port_audio=port_audio, sleep=never).open() as again:
+            assert again.device == "Webcam"
+        assert library.restarts == 1
+
+    run(main)
+
+
+def test_a_device_that_opens_but_does_not_start_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library = FakeLibrary("Webcam")
+    opened: list[FakeStream] = []
+
+    def start(stream: FakeStream) -> None:
+        opened.append(stream)
+        raise PortAudioError("busy")
+
+    monkeypatch.setattr(FakeStream, "start", start)
+    port_audio = PortAudio(library)
+    (device,) = port_audio.inputs()
+    with pytest.raises(NoInput, match="Webcam: busy"):
+        port_audio.open(device, 16_000, 1, 0.05, None, None)
+    assert [stream.closed for stream in opened] == [True]
 
 
 def test_stopping_ends_the_waiting() -> None:
