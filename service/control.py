@@ -13,6 +13,7 @@ from asr.errors import AsrError, ConfigError
 
 from .control_requests import (
     MAX_LINE,
+    AudioRefused,
     AudioRequest,
     RequestError,
     StatusRequest,
@@ -146,6 +147,7 @@ class ControlServer:
                 else:
                     answer = self._answer(task, request)
             except (AsrError, OSError) as error:
+                done = done or isinstance(error, AudioRefused)
                 answer = refusal(str(error))
             except Exception as error:  # a task boundary: one client must not end the daemon
                 log.exception("a control request failed")

@@ -24,6 +24,10 @@ class RequestError(AsrError):
     """A request cannot be understood or granted."""
 
 
+class AudioRefused(RequestError):
+    """A request to send audio cannot be granted; what follows it is no line."""
+
+
 @dataclass(frozen=True)
 class StatusRequest:
     """Asks for everything there is to know."""
@@ -96,7 +100,8 @@ def parse_request(line: bytes) -> Request:
     try:
         return schema.build(cls, table)
     except ConfigError as error:
-        raise RequestError(str(error)) from error
+        refused = AudioRefused if cls is AudioRequest else RequestError
+        raise refused(str(error)) from error
 
 
 def reply(**values: Any) -> bytes:
