@@ -21,6 +21,7 @@ from .batcher import Batcher
 from .behaviour import Behaviour, load_behaviour
 from .config import DaemonConfig
 from .config_changes import changes, reloaded
+from .control_requests import RequestError
 from .errors import NoStreamLeft, UnknownStreamError
 from .events import Event
 from .gate import Gate, silero_detector
@@ -130,7 +131,10 @@ class Daemon:
             found.talk(on)
 
     async def hear(self, inlet: Inlet) -> None:
-        """See `Controlled.hear`; raises what the stream has failed with."""
+        """See `Controlled.hear`; raises what the stream has failed with.
+
+        RequestError where the daemon is stopped before the end.
+        """
         if inlet.name in self._streams:
             raise ConfigError(f"there is a stream called {inlet.name!r} already")
         stream = self._streams[inlet.name] = self._new_stream(inlet)
@@ -144,6 +148,8 @@ class Daemon:
             self._changed.set()
         if stream.failure is not None:
             raise stream.failure
+        if not stream.whole:
+            raise RequestError("asrd was stopped before all was heard")
 
     async def _open(self) -> None:
         """Everything that others connect to."""

@@ -49,14 +49,15 @@ class LiveStream:
         watchdog: Watchdog | None = None,
         changed: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """`watchdog` is given where audio is due all the time, as it is from a microphone.
 
         `changed` is called with each change of the health that people should see.
         """
         self.name, self.health = inlet.name, health
-        self.began = time.time()
-        """Unix time at the stream's time 0."""
+        self.whole = False
+        """Whether its last source was heard to its end."""
         self.settled = asyncio.Event()
         """Set once its source is open, or it is known why not."""
         self.ended = asyncio.Event()
@@ -66,7 +67,8 @@ class LiveStream:
         self._batcher, self._fanout = batcher, publish
         self._make_gate, self._make_history = make_gate, make_history
         self._watchdog, self._watched = watchdog, f"audio of {inlet.name}"
-        self._changed, self._clock = changed, clock
+        self._changed, self._clock, self._wall = changed, clock, wall
+        self._began = clock()
         self._transcriber: StreamTranscriber | None = None
         self._muted = self._talking = self._open = False
         self._decided = 0.0
@@ -87,6 +89,14 @@ class LiveStream:
         finally:
             self.settled.set()
             self.ended.set()
+
+    @property
+    def began(self) -> float:
+        """Unix time at the stream's time 0, by what the wall clock says now.
+
+        It is set while the stream runs, by NTP behind a boot, and goes on while the machine sleeps.
+        """
+        return self._began + self._wall() - self._clock()
 
     def configure(self, behaviour: Behaviour) -> None:
         """Change what a reload changes; another search begins with the next utterance."""
@@ -175,7 +185,7 @@ class LiveStream:
         return coming.result() if coming.done() else _NUDGE
 
     def _make(self, name: str, sample_rate: int) -> StreamTranscriber:
-        self.began = time.time()
+        self._began = self._clock()
         transcriber = StreamTranscriber(
             name, self._recognizer, sample_rate,
             endpoint=self._behaviour.endpoint, decoder=self._behaviour.decoder,
@@ -236,6 +246,7 @@ class _Counted(Relayed):
                 coming = coming or _soon(anext(blocks, None))
                 samples = await self.stream.next_of(coming)
                 if samples is None:
+                    self.stream.whole = True
                     return
                 if samples is not _NUDGE:
                     coming = None

@@ -97,10 +97,13 @@ async def _listen(
     from service.wake import make_wake
 
     wake = make_wake(recognizer.decoder, WakeConfig(tuple(args.wake)))
-    began: dict[str, float] = {}
+    opened: dict[str, float] = {}
+
+    def began(name: str) -> float:
+        return opened[name] + time.time() - time.monotonic()
 
     def make_transcriber(name: str, sample_rate: int) -> StreamTranscriber:
-        began[name] = time.time()
+        opened[name] = time.monotonic()
         gate = None if args.no_gate else Gate(silero_detector, GateRules())
         return StreamTranscriber(
             name, recognizer, sample_rate, endpoint=ENDPOINT_MODES["normal"], rewrite=rewrite,
@@ -110,10 +113,10 @@ async def _listen(
     publishers: list[Publisher] = [
         TextPublisher(sys.stdout)
         if args.format == "text"
-        else JsonPublisher(sys.stdout, began.__getitem__)
+        else JsonPublisher(sys.stdout, began)
     ]
     if args.socket is not None:
-        broadcast = Broadcast(began.__getitem__)
+        broadcast = Broadcast(began)
         await broadcast.listen_unix(args.socket)
         publishers.append(broadcast)
     fanout, batcher, stop = Fanout(publishers), Batcher(recognizer), asyncio.Event()

@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,11 @@ from service.behaviour import load_behaviour
 from service.config import DaemonConfig
 from service.config_file import read_config
 from service.control_client import ControlClient
+from service.control_requests import RequestError
 from service.daemon import Daemon
 from service.errors import NoStreamLeft, UnknownStreamError
+from service.health import Health
+from service.live import LiveStream
 from service.sources.base import AudioSource
 from service.systemd import InheritedSocket, Notifier, Watchdog
 from tests.service.conftest import RATE, make_bundle
@@ -368,6 +372,35 @@ def test_an_unknown_stream_is_refused(running: Running) -> None:
                 daemon.mute("den")
 
     asyncio.run(main())
+
+
+def test_a_client_learns_that_the_daemon_stopped_before_the_end(
+    running: Running, speech: Speech
+) -> None:
+    async def main() -> None:
+        client = Microphone("phone")
+        client.returns = False
+        async with running.run() as daemon:
+            hearing = asyncio.create_task(daemon.hear(client))
+            client.hear(speech("ab"))
+            await running.event("partial", "ab")
+        with pytest.raises(RequestError, match="stopped before all was heard"):
+            await hearing
+
+    asyncio.run(main())
+
+
+def test_times_follow_a_clock_that_is_set_while_a_stream_runs(running: Running) -> None:
+    now = {"clock": 10.0, "wall": 1000.0}  # a Raspberry Pi that has not asked for the time yet
+    behaviour = load_behaviour(running.bundle, DaemonConfig())
+    anything: Any = SimpleNamespace(name="desk")
+    stream = LiveStream(
+        anything, anything, behaviour, anything, anything, Health().stream("desk"),
+        clock=lambda: now["clock"], wall=lambda: now["wall"],
+    )  # fmt: skip
+    assert stream.began == 1000.0
+    now.update(clock=15.0, wall=2_000_005.0)
+    assert stream.began == 2_000_000.0
 
 
 def test_a_client_is_heard_as_one_more_stream(running: Running, speech: Speech) -> None:
