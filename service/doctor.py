@@ -20,7 +20,7 @@ from .config_file import read_config
 
 if TYPE_CHECKING:
     from asr.streaming import Recognizer
-    from service.sources.microphone import PortAudio
+    from service.sources.port_audio import PortAudio
 
 Level = Literal["ok", "warn", "FAIL"]
 
@@ -76,9 +76,12 @@ class Doctor:
         from asr.bundle import load_bundle
         from asr.locations import default_model_dir
 
+        from .behaviour import load_behaviour
+
         settings = self.config.recognition
         bundle = load_bundle(Path(settings.model) if settings.model else default_model_dir())
-        decoder = bundle.decoder(settings.decoder or None)
+        # with grammar, hot words and wake phrase: a mistake there keeps the daemon from starting
+        decoder = load_behaviour(bundle, self.config).decoder
         self._recognizer = bundle.recognizer(decoder)
         name = settings.decoder or bundle.manifest.decoder
         yield Finding(
@@ -122,7 +125,7 @@ class Doctor:
             advice = "not checked: pip install 'asrd[mic]', or set microphones = []"
             yield Finding("warn", "microphone", advice)
             return
-        from service.sources.microphone import PortAudio
+        from service.sources.port_audio import PortAudio
 
         port_audio = PortAudio()  # ConfigError says what to install
         devices = port_audio.inputs()
@@ -175,7 +178,8 @@ async def _listen(
     """Device, rate, peak and duration of about a second."""
     import numpy as np
 
-    from service.sources.microphone import UNPLUGGED_SECONDS, MicrophoneSource, NoInput
+    from service.sources.microphone import UNPLUGGED_SECONDS, MicrophoneSource
+    from service.sources.port_audio import NoInput
 
     source = MicrophoneSource(microphone.name, port_audio, UNPLUGGED_SECONDS)
     try:

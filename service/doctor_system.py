@@ -72,8 +72,11 @@ def services() -> Iterator[Finding]:
 def _service(scope: Scope, unit: Unit) -> Finding:
     option = " --user" if scope == "user" else ""
     name, text = f"{scope} service", f"{unit.active}, {unit.enabled}"
+    why = f"journalctl{option} -u asrd -e says why"
     if unit.active == "failed":
-        return Finding("FAIL", name, f"{text}: journalctl{option} -u asrd -e says why")
+        return Finding("FAIL", name, f"{text}: {why}")
+    if unit.active == "activating":  # what fails at its start is started again and again
+        return Finding("warn", name, f"{text}: just starting, or failing each time: {why}")
     if unit.active != "active":
         return Finding("warn", name, f"{text}: systemctl{option} start asrd")
     if not unit.enabled.startswith("enabled"):

@@ -18,7 +18,7 @@ from service.config import RecognitionConfig
 from service.doctor import Doctor, Finding, find_config, guarded, speed_finding
 from service.doctor_system import services, sockets
 from service.output_config import OutputsConfig
-from service.sources import microphone
+from service.sources import microphone, port_audio
 from tests.service.controlled import FakeDaemon
 from tests.service.test_control import run, served
 from tests.service.test_microphone import FakeLibrary, FakeStream
@@ -46,7 +46,7 @@ def use(monkeypatch: pytest.MonkeyPatch, *names: str, level: float | None = 0.3)
     library: Any = FakeLibrary(*names)
     library.dead = 9 if level is None else 0
     library.InputStream = lambda **options: Stream(library, **options)
-    monkeypatch.setattr(microphone, "_sounddevice", lambda: library)
+    monkeypatch.setattr(port_audio, "_sounddevice", lambda: library)
     monkeypatch.setattr(microphone, "UNPLUGGED_SECONDS", 0.01)
 
 
@@ -109,6 +109,18 @@ def test_broken_configuration_and_model_leave_the_other_checks(
     assert err == ""
 
 
+def test_a_grammar_that_keeps_the_daemon_from_starting_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(monkeypatch, "Yeti")
+    grammar = tmp_path / "home.yaml"
+    grammar.write_text("intents: {On: {data: [{sentences: ['turn on {lamp}']}]}}\n")
+    path = tmp_path / "asrd.toml"
+    path.write_text(f'[recognition]\ngrammar = ["{grammar}"]\n')
+    assert asrd(["doctor", "--config", str(path)]) == 1
+    assert f"FAIL model: {grammar}:1: unknown list {{lamp}}" in capsys.readouterr().out
+
+
 def test_the_configuration_of_the_user_is_found(tmp_path: Path) -> None:
     path = tmp_path / "config/asrd/asrd.toml"
     path.parent.mkdir(parents=True)
@@ -147,7 +159,7 @@ def test_without_portaudio_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     def missing() -> Any:
         raise ConfigError("PortAudio is missing: apt install libportaudio2")
 
-    monkeypatch.setattr(microphone, "_sounddevice", missing)
+    monkeypatch.setattr(port_audio, "_sounddevice", missing)
     (finding,) = heard(Doctor())
     assert finding == Finding(
         "FAIL", "microphone", "PortAudio is missing: apt install libportaudio2"
@@ -236,6 +248,7 @@ def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("active", "enabled", "ok", "active, enabled"),
         ("failed", "enabled", "FAIL", "journalctl --user -u asrd -e says why"),
         ("inactive", "enabled", "warn", "systemctl --user start asrd"),
+        ("activating", "enabled", "warn", "journalctl --user -u asrd -e says why"),
         ("active", "disabled", "warn", "systemctl --user enable asrd"),
     ],
 )
