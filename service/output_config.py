@@ -146,11 +146,14 @@ def _runtime_path(setting: str, name: str, environ: Mapping[str, str]) -> Path |
 def read_token(config: TcpConfig) -> str:
     """The secret of the TCP output, wherever it is kept; empty where none is needed.
 
-    Raises ConfigError for a file that is too short, OSError for one that cannot be read.
+    Raises ConfigError for a file that is too short or no text, OSError for one that cannot be read.
     """
     if not config.token_file:
         return config.token
-    token = Path(config.token_file).read_text(encoding="utf-8").strip()
+    try:
+        token = Path(config.token_file).read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{config.token_file} is not UTF-8 text") from error
     if len(token) < MIN_TOKEN:
         raise ConfigError(f"{config.token_file} holds fewer than {MIN_TOKEN} characters")
     return token

@@ -169,6 +169,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_config(tmp_path / "none.toml")
 
 
+def test_a_token_that_is_no_text_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"\xff\xfe" * 20)
+    with pytest.raises(ConfigError, match="token is not UTF-8 text"):
+        read_token(TcpConfig(4000, token_file=str(tmp_path / "token")))
+
+
 @pytest.mark.parametrize(
     ("host", "local"),
     [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("[::1]", True),
