@@ -65,7 +65,7 @@ def make_decoder(
     return BeamDecoder(config.beam, scorers, config.confidence, pieces=pieces)
 
 
-GIVEN_BACK = 0.5
+GIVEN_BACK = 0.25
 """Share of an unknown word's price: with all of it hot words turn up where nobody said them."""
 
 

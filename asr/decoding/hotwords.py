@@ -21,7 +21,7 @@ from asr.vocabulary import BLANK_ID, Vocabulary
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 
-DEFAULT_BOOST = 0.5
+DEFAULT_BOOST = 0.25
 MAX_PHRASES = 10_000
 
 

@@ -155,7 +155,7 @@ def test_a_word_that_nobody_wrote_before_is_heard_as_soon_as_it_is_hot() -> None
     config = SearchConfig(words=WordConfig(unknown_penalty=9.0, spelling_penalty=2.0))
     log_probs = spoken("call anoa now", blur=0.45)
     heard = {}
-    for hot in ((), (Hotword("anoa", 3.0), Hotword("mexx", 3.0))):
+    for hot in ((), (Hotword("anoa", 5.0), Hotword("mexx", 5.0))):
         stream = make_decoder("lm", LETTERS, config, lambda: model, hot).new_stream()
         stream.advance(log_probs)
         heard[len(hot)] = LETTERS.decode(stream.hypothesis(final=True).tokens)
@@ -168,9 +168,9 @@ def test_the_price_of_unknown_words_is_given_back_to_what_is_preferred_only() ->
     words = WordScorer(model, LETTERS, config)
     assert as_known(Hotword("anna", 1.0), words, LETTERS) == Hotword("anna", 1.0)
     assert as_known(Hotword("bert", -1.0), words, LETTERS) == Hotword("bert", -1.0)
-    assert as_known(Hotword("bert", 1.0), words, LETTERS).boost == pytest.approx(1.0 + 3.0 / 4)
+    assert as_known(Hotword("bert", 1.0), words, LETTERS).boost == pytest.approx(1.0 + 1.5 / 4)
     mixed = as_known(Hotword("call bert", 1.0), words, LETTERS)
-    assert 9 * (mixed.boost - 1.0) == pytest.approx(3.0)
+    assert 9 * (mixed.boost - 1.0) == pytest.approx(1.5)
 
 
 def test_a_file_of_hotwords_is_read(tmp_path: Path) -> None:
