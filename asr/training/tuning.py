@@ -130,12 +130,13 @@ def fit_timing(
 def _fit_shift(
     bundle: Bundle, config: SearchConfig, groups: Sequence[Sequence[Heard]]
 ) -> TimeShift | None:
+    aligned = [heard for heard in itertools.chain.from_iterable(groups) if heard.words]
+    if not aligned:  # a search takes a second to build
+        return None
     vocabulary, decoder = bundle.text_vocabulary, _search_of(bundle, config)
     unit = bundle.recognizer(decoder).frame_seconds
     starts, ends = [], []
-    for heard in itertools.chain.from_iterable(groups):
-        if not heard.words:
-            continue
+    for heard in aligned:
         words = words_of(search(decoder, heard).hypothesis(final=True), vocabulary, unit)
         for said, found in matching_words([w.text for w in heard.words], [w.text for w in words]):
             starts.append(heard.words[said].start - words[found].start)
