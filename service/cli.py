@@ -72,7 +72,7 @@ def _let_debug(command: argparse.ArgumentParser) -> None:
     )
     for action in command._actions:
         if isinstance(action, argparse._SubParsersAction):
-            for below in {id(parser): parser for parser in action.choices.values()}.values():
+            for below in set(action.choices.values()):  # an alias is no second parser
                 _let_debug(below)
 
 

@@ -39,12 +39,18 @@ class InputDevice:
     default: bool
 
 
+def sound_cards() -> str:
+    """ALSA's list; empty where there is none."""
+    try:
+        return CARDS.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 class PortAudio:
     """PortAudio and the number of its open streams. Shared by all microphones; thread-safe."""
 
-    def __init__(
-        self, library: Any = None, cards: Callable[[], str] = lambda: _sound_cards()
-    ) -> None:
+    def __init__(self, library: Any = None, cards: Callable[[], str] = sound_cards) -> None:
         """`library` replaces the module sounddevice; ConfigError where that is missing.
 
         `cards` tells what sound cards there are, in any words.
@@ -138,14 +144,6 @@ def choose(devices: list[InputDevice], pattern: str | None) -> InputDevice:
     if not found:
         raise NoInput("no microphone" if pattern is None else f"no microphone like {pattern!r}")
     return found[0]
-
-
-def _sound_cards() -> str:
-    """ALSA's list; empty where there is none."""
-    try:
-        return CARDS.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _sounddevice() -> Any:
