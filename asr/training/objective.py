@@ -79,7 +79,11 @@ class Objective(nn.Module):
             loss = loss + self.config.consistency_weight * apart
         if pieces is not None:
             written = self.model.classify_pieces(last)[:, delay:]
-            loss = loss + self.config.piece_weight * ctc_loss(written, frames, pieces)
+            missed = ctc_loss(written, frames, pieces)
+            if self.config.consistency_weight:
+                apart = disagreement(written, frames, pieces)
+                missed = missed + self.config.consistency_weight * apart
+            loss = loss + self.config.piece_weight * missed
         if self.teacher is not None and dense is not None:
             error = self.teacher.loss(last, dense.states, dense.exists)
             loss = loss + self.config.teacher_weight * error

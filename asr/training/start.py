@@ -95,7 +95,8 @@ def resume(trainer: Trainer, path: Path) -> bool:
         raise BundleError(path, f"{reason}: set data.teacher and loss.auxiliary_weight as then")
     trainer.objective.load_state_dict(objective)
     trainer.average.load(content["average"] | new)
-    if content["config"]["optimizer"]["name"] == trainer.config.optimizer.name and not added:
+    same = content["config"]["optimizer"]["name"] == trainer.config.optimizer.name and not added
+    if same and content["optimizer"] is not None:
         trainer.optimizer.load_state_dict(content["optimizer"])
     else:
         logger.warning("the optimiser begins afresh from these weights, with no state")

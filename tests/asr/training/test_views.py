@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from asr.model import AcousticModel
 from asr.training.config import LossConfig, TrainConfig
-from asr.training.objective import Targets, disagreement
+from asr.training.objective import Objective, Targets, disagreement
 from asr.training.trainer import Trainer
 
 from .conftest import NO_AUGMENT
@@ -100,3 +101,21 @@ def test_a_model_learns_to_hear_its_views_alike(make_config: Make) -> None:
             log_probs, _ = model(batch.features)
         apart.append(float(disagreement(log_probs, batch.frames, batch.targets)))
     assert apart[1] < 0.7 * apart[0]
+
+
+def test_what_the_pieces_hear_differently_counts_too(make_config: Make) -> None:
+    """With the weight of the pieces; two equal views cost nothing."""
+    model = replace(make_config().model, pieces=5)
+    losses = []
+    for weight in (0.0, 0.5):
+        torch.manual_seed(1)
+        loss = LossConfig(auxiliary_weight=0.0, consistency_weight=weight, piece_weight=2.0)
+        objective = Objective(AcousticModel(model), loss).eval()
+        features = torch.randn(2, 32, 80)
+        frames, lengths = torch.tensor([8, 8]), torch.tensor([2, 2])
+        letters, pieces = (Targets(torch.tensor([1, 2, 1, 2]), lengths) for _ in range(2))
+        losses.append(float(objective(features, frames, letters, pieces=pieces)[0].detach()))
+        hidden = objective.model.encode(features)[0][-1].detach()
+        written = (objective.model.classify(hidden), objective.model.classify_pieces(hidden))
+        apart = [float(disagreement(scores, frames, letters).detach()) for scores in written]
+    assert losses[1] - losses[0] == pytest.approx(0.5 * apart[0] + 0.5 * 2.0 * apart[1], rel=1e-4)
