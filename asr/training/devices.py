@@ -24,6 +24,14 @@ class Placement:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
 
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any of the processes: what all of them must decide alike."""
+        if self.world_size == 1:
+            return here
+        flag = torch.tensor(float(here), device=self.device)
+        distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+        return bool(flag)
+
 
 def send(values: Tensor, device: torch.device) -> Tensor:
     """A copy on `device`, without waiting until the device has done what it was asked before."""

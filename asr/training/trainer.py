@@ -147,7 +147,7 @@ class Trainer:
                 if now - saved > run.checkpoint_minutes * 60:
                     self.save(LAST)
                     saved = now
-                if run.minutes is not None and now - began > run.minutes * 60:
+                if run.minutes is not None and self.place.any(now - began > run.minutes * 60):
                     break
         except KeyboardInterrupt:
             logger.warning("interrupted at step %d; run again to resume", self.step)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -181,16 +182,44 @@ def test_two_processes_train_one_model(
     make_config: MakeConfig, tmp_path: Path, optimizer: str
 ) -> None:
     """Two gloo processes under torchrun end with the same weights, and see half each."""
-    script = tmp_path / "two.py"
-    script.write_text(
-        "import sys, json, pathlib, dataclasses, torch\n"
-        "from asr.training.config import read_config\n"
-        "from asr.training.trainer import Trainer\n"
-        "t = Trainer(read_config(pathlib.Path(sys.argv[1])))\n"
+    a, b = in_two_processes(
+        tmp_path,
         "losses = [t.train_step()[0] for _ in range(3)]\n"
         "w = torch.cat([p.detach().flatten() for p in t.objective.parameters()])\n"
         "out = {'rank': t.place.rank, 'world': t.place.world_size, 'losses': losses,\n"
-        "       'sum': float(w.double().sum()), 'batches': t._batches}\n"
+        "       'sum': float(w.double().sum()), 'batches': t._batches}\n",
+        optimizer=optimizer,
+    )
+    assert a["world"] == b["world"] == 2
+    assert a["losses"] != b["losses"]
+    assert a["sum"] == pytest.approx(b["sum"], abs=1e-9)
+    seen = [row for part in (a, b) for batch in part["batches"] for row in batch]
+    assert sorted(seen) == [0, 1, 2, 3]
+
+
+def test_two_processes_stop_after_the_same_step(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """Though the time of one is up before that of the other: neither waits for the other."""
+    a, b = in_two_processes(
+        tmp_path,
+        "time.sleep(0.5 * t.place.rank)\nt.run()\nout = {'step': t.step}\n",
+        run="minutes = 0.02",
+    )
+    assert a["step"] == b["step"] > 0
+
+
+def in_two_processes(
+    tmp_path: Path, body: str, *, optimizer: str = "adamw", run: str = "steps = 3"
+) -> list[dict[str, Any]]:
+    """What `body`, which has a Trainer `t`, leaves in `out` in each of two processes."""
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import sys, json, pathlib, time, torch\n"
+        "from asr.training.config import read_config\n"
+        "from asr.training.trainer import Trainer\n"
+        "t = Trainer(read_config(pathlib.Path(sys.argv[1])))\n"
+        f"{body}"
         "(pathlib.Path(sys.argv[2]) / f'{t.place.rank}.json').write_text(json.dumps(out))\n"
         "torch.distributed.destroy_process_group()\n"
     )
@@ -200,23 +229,23 @@ def test_two_processes_train_one_model(
         "[augment]\nrooms = 0.0\nnoise = 0.0\n"
         "[model]\nhidden_size = 16\nn_layers = 2\nconv_channels = 4\n"
         f'[optimizer]\nname = "{optimizer}"\n'
-        f'[run]\noutput = "{tmp_path / "two"}"\nsteps = 3\ndevice = "cpu"\n'
+        f'[run]\noutput = "{tmp_path / "two"}"\n{run}\ndevice = "cpu"\n'
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     command += ["--master-addr=127.0.0.1", "--master-port=0", "--rdzv-backend=c10d"]
     command += ["--rdzv-endpoint=127.0.0.1:0"]
     env = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(
-        [*command, str(script), str(config), str(tmp_path)], env=env, capture_output=True,
-        text=True, timeout=120, check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    a, b = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
-    assert a["world"] == b["world"] == 2
-    assert a["losses"] != b["losses"]
-    assert a["sum"] == pytest.approx(b["sum"], abs=1e-9)
-    seen = [row for part in (a, b) for batch in part["batches"] for row in batch]
-    assert sorted(seen) == [0, 1, 2, 3]
+    with subprocess.Popen(
+        [*command, str(script), str(config), str(tmp_path)], env=env, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0,
+    ) as process:
+        try:
+            _, errors = process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # the workers too
+            raise
+    assert process.returncode == 0, errors[-2000:]
+    return [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
 
 
 def test_errors_may_be_measured_at_the_end_alone(
