@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
 
 from asr.manifest import Recording, spoken_words
 from asr.metrics import ErrorCounts, character_errors, correct_words, word_errors
@@ -14,6 +15,10 @@ from asr.text import normalise
 from .events import Event, Final
 from .offline import FileSource, SourceResult, transcribe_sources
 from .timing import WordTimes, time_words
+
+if TYPE_CHECKING:
+    from asr.decoding.grammar import Grammar
+    from asr.decoding.grammar.interpretation import Interpretation
 
 
 @dataclass(frozen=True)
@@ -47,18 +52,33 @@ class CommandScores:
         return CommandScores(*(a + b for a, b in pairs))
 
 
+def spoken_slots(interpretations: Iterable[Interpretation | None]) -> dict[str, str]:
+    """The words of all slots by their names.
+
+    An intent's fixed values are not spoken, so no label has them.
+    """
+    return {
+        slot.name: slot.text
+        for interpretation in interpretations
+        if interpretation is not None
+        for slot in interpretation.slots
+        if slot.text
+    }
+
+
+def asks(grammar: Grammar, recordings: Sequence[Recording], i: int, text: str) -> bool:
+    """Whether a text is what recording i says, or asks for what it asks for."""
+    if recordings[i].text is not None:
+        return text == normalise(recordings[i].text or "")
+    return spoken_slots([grammar.interpret(text)]) == recordings[i].extra.get("slots")
+
+
 def score_command(recording: Recording, finals: Sequence[Final]) -> CommandScores:
     """The scores of one recording."""
     understood = [final for final in finals if final.understood]
     text = " ".join(final.text for final in understood)
     label = recording.extra.get("slots")
-    spoken = {
-        slot.name: slot.text
-        for final in understood
-        if final.interpretation is not None
-        for slot in final.interpretation.slots
-        if slot.text  # an intent's fixed values are not spoken, so no label has them
-    }
+    spoken = spoken_slots(final.interpretation for final in understood)
     return CommandScores(
         sentences=recording.text is not None,
         sentences_right=bool(text) and text == normalise(recording.text or ""),

@@ -31,15 +31,15 @@ still be taken for complete."""
 
 
 class GrammarScorer:
-    """Allows sentences of a grammar and nothing else.
+    """Allows sentences of a grammar and nothing else, and gives `bonus` for each letter.
 
     The network writes boundaries where a stream is cut: before the first word that of the
     word ahead of the cut, behind the last word that of the word itself. Both are allowed.
     States are (automaton state, whether such a boundary ended a whole sentence).
     """
 
-    def __init__(self, grammar: Grammar, vocabulary: Vocabulary) -> None:
-        self.grammar = grammar
+    def __init__(self, grammar: Grammar, vocabulary: Vocabulary, bonus: float = 0.0) -> None:
+        self.grammar, self.bonus = grammar, bonus
         boundaries = [i for i in range(len(vocabulary)) if vocabulary.is_boundary(i)]
         self._boundary = np.array(boundaries, np.int32)
 
@@ -57,7 +57,8 @@ class GrammarScorer:
         leading = (before[:, None] == self.grammar.start) & boundary
         after = np.where(leading, self.grammar.start, after)
         ended = self.grammar.accepting(before)[:, None] & boundary
-        scores = np.where((after >= 0) | ended, 0.0, -np.inf)
+        earned = np.where(boundary, 0.0, self.bonus)
+        scores = np.where((after >= 0) | ended, earned, -np.inf)
         return scores, np.stack((after, ended), axis=2).astype(np.int32)
 
     def finish(self, states: Ints) -> Floats:
@@ -80,8 +81,13 @@ class CommandConfig:
     """Wide: what a grammar allows next is often not what sounds likeliest."""
     letters: float = 4.0
     """Nats that a letter counts which was heard otherwise."""
+    bonus: float = 0.0
+    """Nats that each letter of a sentence earns in the search. A network that is unsure spreads
+    every letter over several spellings; without a bonus the shortest sentence would win."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.bonus < float("inf"):
+            raise ConfigError(f"bonus must not be negative, got {self.bonus}")
         if not self.threshold >= 0:  # nor not a number
             raise ConfigError(f"threshold must not be negative, got {self.threshold}")
         if not self.letters >= 0:
@@ -103,7 +109,8 @@ class CommandDecoder:
         self.free, self.pieces = free, free.pieces
         self.config = config or CommandConfig()
         self.confidence = free.confidence
-        self._search = BeamDecoder(self.config.beam, [GrammarScorer(grammar, vocabulary)])
+        scorer = GrammarScorer(grammar, vocabulary, self.config.bonus)
+        self._search = BeamDecoder(self.config.beam, [scorer])
 
     def new_stream(self, last: LastTokens = NOTHING) -> CommandStream:
         """State of one utterance."""
@@ -153,7 +160,12 @@ class CommandStream:
         otherwise = config.letters * Levenshtein.distance(heard, wanted)
         # with letters added to all lengths, short commands would be found in other speech
         length = max(len(heard), len(wanted), 1)
-        return (max(0.0, path.score - within.score) + otherwise) / length
+        likelihood = within.score - config.bonus * self._count(within)
+        return (max(0.0, path.score - likelihood) + otherwise) / length
+
+    def _count(self, hypothesis: Hypothesis) -> int:
+        """Tokens that are no boundary."""
+        return sum(not self._decoder.vocabulary.is_boundary(t) for t in hypothesis.tokens)
 
     def _letters(self, hypothesis: Hypothesis) -> str:
         return self._decoder.vocabulary.decode(hypothesis.tokens).replace(" ", "")

@@ -65,23 +65,28 @@ class _Listener:
 
 def listen(bundle: Bundle, recordings: Sequence[Recording]) -> Iterator[Heard]:
     """What the network says to each recording that has a text. Raises AudioFileError."""
-    for recording in recordings:
-        if recording.text is None:
-            continue
-        kept = _Listener(bundle)
-        recognizer = bundle.recognizer(kept, chunk_seconds=CHUNK_SECONDS)
-        with open_audio(recording.audio) as reader:
-            session = recognizer.new_session(reader.sample_rate, reader.channels)
-            for block in reader.blocks:
-                session.accept(block)
-                while session.ready:
-                    recognizer.step([session])
-        session.finish()
-        while session.ready:
-            recognizer.step([session])
-        written = torch.cat(kept.written) if kept.pieces else None
-        text = normalise(recording.text)
-        yield Heard(text, torch.cat(kept.letters), spoken_words(recording), written)
+    return (hear(bundle, recording) for recording in recordings if recording.text is not None)
+
+
+def hear(bundle: Bundle, recording: Recording) -> Heard:
+    """What the network says to a recording; its text is empty if none is known.
+
+    Raises AudioFileError.
+    """
+    kept = _Listener(bundle)
+    recognizer = bundle.recognizer(kept, chunk_seconds=CHUNK_SECONDS)
+    with open_audio(recording.audio) as reader:
+        session = recognizer.new_session(reader.sample_rate, reader.channels)
+        for block in reader.blocks:
+            session.accept(block)
+            while session.ready:
+                recognizer.step([session])
+    session.finish()
+    while session.ready:
+        recognizer.step([session])
+    written = torch.cat(kept.written) if kept.pieces else None
+    text = normalise(recording.text or "")
+    return Heard(text, torch.cat(kept.letters), spoken_words(recording), written)
 
 
 def search(decoder: Decoder, heard: Heard) -> DecoderStream:

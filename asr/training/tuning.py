@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,18 @@ from numpy.typing import NDArray
 from asr.bundle import Bundle
 from asr.decoding.base import Decoder, TimeShift, TimingConfig, words_of
 from asr.decoding.beam import BeamDecoder
+from asr.decoding.commands import CommandConfig, GrammarScorer
 from asr.decoding.confidence import ConfidenceConfig, log_odds, word_shares
 from asr.decoding.decoders import SearchConfig
 from asr.decoding.lexicon import WordConfig, WordScorer
 from asr.metrics import ErrorCounts, correct_words, matching_words, word_errors
 from asr.streaming import READINGS
+from asr.vocabulary import Vocabulary
 
 from .hearing import Heard, search
+
+if TYPE_CHECKING:
+    from asr.decoding.grammar import Grammar
 
 GRID: dict[str, tuple[float, ...]] = {
     "lm_weight": (0.3, 0.45, 0.6, 0.8, 1.0, 1.3),
@@ -28,6 +34,8 @@ GRID: dict[str, tuple[float, ...]] = {
     "spelling_penalty": (0.3, 0.7, 1.2, 2.0, 3.0, 4.5, 6.0),
 }
 """What is tried of each setting of `WordConfig`."""
+BONUSES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
+"""What is tried of `CommandConfig.bonus`."""
 WORD_COST = 5.0
 """About what a language model takes off a likely word, in nats."""
 ROUNDS = 2
@@ -86,6 +94,45 @@ def tune_words(
         if words == before:
             break
     return replace(config, words=words)
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Recordings of a grammar's sentences."""
+
+    grammar: Grammar
+    heard: Sequence[Heard]
+    is_right: Callable[[int, str], bool]
+    """Whether a text is what recording i asks for."""
+
+
+def tune_bonus(
+    vocabulary: Vocabulary, config: CommandConfig, groups: Sequence[Commands],
+    on_trial: Callable[[float, float], object] = lambda *_: None,
+) -> CommandConfig:
+    """The bonus of a letter with which most sentences are found, each grammar counting alike.
+
+    Of several that find as many the middle one; as it was where none is found.
+    """
+    shares = []
+    for bonus in BONUSES:
+        found = [_share_found(vocabulary, replace(config, bonus=bonus), group) for group in groups]
+        shares.append(sum(found) / max(1, len(found)))
+        on_trial(bonus, shares[-1])
+    if not max(shares, default=0):
+        return config
+    best = [bonus for bonus, share in zip(BONUSES, shares, strict=True) if share == max(shares)]
+    return replace(config, bonus=best[len(best) // 2])
+
+
+def _share_found(vocabulary: Vocabulary, config: CommandConfig, group: Commands) -> float:
+    scorer = GrammarScorer(group.grammar, vocabulary, config.bonus)
+    decoder = BeamDecoder(config.beam, [scorer])
+    right = 0
+    for i, heard in enumerate(group.heard):
+        best = search(decoder, heard).hypothesis(final=True)
+        right += group.is_right(i, vocabulary.decode(best.tokens))
+    return right / max(1, len(group.heard))
 
 
 def _search_of(bundle: Bundle, config: SearchConfig) -> Decoder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="fit a model's search settings to development sets",
         description="Find the weight of a model's language model by word error rate, fit the "
         "confidences of its words and, where a manifest tells `words` with times, correct their "
-        "times. With --grammar: find the threshold that tells commands from other speech, on one "
-        "half of the recordings, and show its errors on the other. All is written into the "
-        "model's manifest; weights are not touched. Report figures on other recordings than these.",
+        "times. With --grammar: find what each letter of a command earns, and the threshold that "
+        "tells commands from other speech, on one half of the recordings, and show its errors on "
+        "the other. All is written into the model's manifest; weights are not touched. Report "
+        "figures on other recordings than these.",
     )
     add = parser.add_argument
     add("model", type=Path, metavar="DIR", help="model folder with a language model")
@@ -59,9 +61,11 @@ def run(args: argparse.Namespace) -> int:
         write_search(args.model, config)
         print(f"written: {config.words} {config.confidence} {config.timing}")
     if args.grammar:
+        config = tune_bonus(args, bundle, config)
         config = tune_rejection(args, bundle, config)
         write_search(args.model, config)
-        print(f"written: threshold {config.commands.threshold}")
+        commands = config.commands
+        print(f"written: bonus {commands.bonus}, threshold {commands.threshold}")
     return 0
 
 
@@ -91,6 +95,33 @@ def tune_words(args: argparse.Namespace, bundle: Bundle) -> SearchConfig:
     confidence = tuning.fit_confidence(bundle, config, groups) or config.confidence
     timing = tuning.fit_timing(bundle, config, groups)
     return replace(config, confidence=confidence, timing=timing)
+
+
+def tune_bonus(args: argparse.Namespace, bundle: Bundle, config: SearchConfig) -> SearchConfig:
+    """What a letter of a command earns, by the half of the recordings that takes part."""
+    from asr.decoding.grammar import load_grammar
+    from asr.manifest import read_manifest
+    from asr.training import tuning
+    from asr.training.hearing import hear
+    from service import evaluation, rejection
+
+    groups = []
+    for path, *manifests in args.grammar:
+        grammar = load_grammar([path], bundle.vocabulary)
+        chosen = [
+            recording
+            for manifest in manifests
+            for recording in read_manifest(manifest)
+            if recording.extra.get("in_grammar", True) and rejection.takes_part(recording.id)
+        ]
+        heard = [hear(bundle, recording) for recording in chosen]
+        groups.append(tuning.Commands(grammar, heard, partial(evaluation.asks, grammar, chosen)))
+
+    def show(bonus: float, share: float) -> None:
+        print(f"bonus {bonus}: {share:.1%} found", flush=True)
+
+    commands = tuning.tune_bonus(bundle.vocabulary, config.commands, groups, show)
+    return replace(config, commands=commands)
 
 
 def tune_rejection(

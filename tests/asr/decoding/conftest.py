@@ -21,3 +21,14 @@ def spoken(text: str, blur: float = 0.0) -> torch.Tensor:
         rows += [row, np.eye(len(LETTERS))[0] + 1e-4]
     scores = np.array(rows)
     return torch.tensor(np.log(scores / scores.sum(1, keepdims=True)))
+
+
+def faint(text: str, part: str, share: float) -> torch.Tensor:
+    """Log-probs of a text, of which the letters of a part are mere shares of a blank's frame."""
+    scores = spoken(text).exp()
+    begin = text.index(part)
+    for i in range(begin, begin + len(part)):
+        row = scores[2 * i]
+        row[int(row.argmax())] = share
+        row[0] = 1 - share
+    return scores.log()

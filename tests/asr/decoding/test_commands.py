@@ -22,8 +22,8 @@ from asr.errors import ConfigError
 from asr.vocabulary import BLANK, BLANK_ID, WORD_START, Vocabulary
 from tests.equivalence import babbler
 
-from .conftest import LETTERS, spoken
-from .grammar.conftest import HOME, compile_text
+from .conftest import LETTERS, faint, spoken
+from .grammar.conftest import HOME, compile_text, one_template
 from .test_beam import UNLIMITED, brute_force, random_log_probs
 
 BOUNDARY = spoken("a b")[2:4]
@@ -96,6 +96,26 @@ def test_the_threshold_works_both_ways(home: Grammar) -> None:
     assert (text_of(lenient), lenient.understood) == ("cancel timers", True)
     with pytest.raises(ConfigError, match=r"threshold must not be negative, got -0\.1"):
         CommandConfig(threshold=-0.1)
+    for bonus in (-1.0, float("inf"), float("nan")):
+        with pytest.raises(ConfigError, match="bonus"):
+            CommandConfig(bonus=bonus)
+
+
+def test_a_bonus_for_letters_keeps_words_that_sound_faint() -> None:
+    """And is no part of how unlike a sentence it sounds."""
+    log_probs = faint("make the lights red", "the ", 0.1)
+    found = {}
+    for template, bonus in (("make [the] lights red", 0.0), ("make [the] lights red", 3.5),
+                            ("make the lights red", 0.0)):  # fmt: skip
+        config = CommandConfig(1e9, letters=1.0, bonus=bonus)
+        stream = CommandDecoder(one_template(template), LETTERS, GreedyDecoder(), config)
+        utterance = stream.new_stream()
+        utterance.advance(log_probs)
+        found[template, bonus] = utterance.hypothesis(final=True)
+    short, whole, alone = found.values()
+    assert text_of(short) == "make lights red"
+    assert text_of(whole) == text_of(alone) == "make the lights red"
+    assert whole.distance == pytest.approx(alone.distance)
 
 
 def test_letters_heard_otherwise_count_beside_how_likely_they_are(home: Grammar) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from asr.bundle import MANIFEST, load_bundle, save_bundle, write_search
 from asr.decoding.base import TimeShift, TimingConfig
+from asr.decoding.commands import CommandConfig
 from asr.decoding.decoders import SearchConfig
 from asr.decoding.lexicon import WordConfig
 from asr.decoding.lm.build import BuildConfig, Part, build
@@ -21,11 +22,21 @@ from asr.errors import BundleError
 from asr.manifest import Recording, SpokenWord, read_manifest
 from asr.streaming import Recognizer
 from asr.training.hearing import Heard, listen, search
-from asr.training.tuning import GRID, fit_confidence, fit_timing, logistic_regression, tune_words
+from asr.training.tuning import (
+    BONUSES,
+    GRID,
+    Commands,
+    fit_confidence,
+    fit_timing,
+    logistic_regression,
+    tune_bonus,
+    tune_words,
+)
 from service import rejection
 from service.cli import main
 from service.rejection import Verdict
-from tests.asr.decoding.conftest import LETTERS, spoken
+from tests.asr.decoding.conftest import LETTERS, faint, spoken
+from tests.asr.decoding.grammar.conftest import one_template
 from tests.equivalence import babbler
 
 from .conftest import TEXTS
@@ -210,6 +221,21 @@ def test_each_output_has_times_of_its_own(bundle_with_pieces: Path) -> None:
     assert load_bundle(bundle_with_pieces).manifest.search.timing == timing
 
 
+def test_the_bonus_of_a_letter_is_that_with_which_most_sentences_are_found() -> None:
+    """Of several the middle one."""
+    grammar = one_template("make [the] lights red")
+    texts = ["make the lights red", "make lights red"]
+    heard = [Heard(texts[0], faint(texts[0], "the ", 0.1)), Heard(texts[1], spoken(texts[1]))]
+    group = Commands(grammar, heard, lambda i, text: text == texts[i])
+    tried: dict[float, float] = {}
+    config = tune_bonus(LETTERS, CommandConfig(), [group], tried.__setitem__)
+    assert tried == {bonus: 1.0 if bonus > 2.9 else 0.5 for bonus in BONUSES}
+    assert config.bonus == 3.5
+    never = Commands(grammar, heard, lambda i, text: False)
+    for groups in ([never], []):
+        assert tune_bonus(LETTERS, CommandConfig(bonus=1.25), groups).bonus == 1.25
+
+
 def test_a_threshold_is_calibrated_and_written(
     bundle: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
@@ -227,6 +253,7 @@ def test_a_threshold_is_calibrated_and_written(
     assert main(["tune", str(bundle), *options]) == 0
     out = capsys.readouterr().out
     assert "the half that took no part" in out
+    assert "written: bonus 0.0, threshold" in out
     assert load_bundle(bundle).manifest.search.commands.threshold == pytest.approx(1.7)
     assert load_bundle(bundle).manifest.search.words == SearchConfig().words
 
