@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .errors import ConfigError
+from .recurrent import RecurrentLayer
 
 ModelState = tuple[Tensor, ...]
 """Everything the model remembers. Every tensor has the batch dimension first."""
@@ -129,67 +130,6 @@ class FrontEnd(nn.Module):
         return self.project(x), (past_first, past_second)
 
 
-class RecurrentLayer(nn.Module):
-    """x + dropout(cell(norm(x))): one residual recurrent layer of any kind.
-
-    The plain cells compute h_t = f(W_h h_{t-1} + W_x x_t + b) with f = tanh or relu.
-    """
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        size = config.hidden_size
-        self.norm = nn.LayerNorm(size)
-        self.cell: nn.RNNBase
-        if config.cell == "lstm":
-            self.cell = nn.LSTM(size, size, batch_first=True)
-        elif config.cell == "gru":
-            self.cell = nn.GRU(size, size, batch_first=True)
-        else:
-            kind = config.cell.removeprefix("rnn_")
-            self.cell = nn.RNN(size, size, nonlinearity=kind, batch_first=True)
-        self.dropout = nn.Dropout(config.dropout)
-        self.n_states = 2 if config.cell == "lstm" else 1
-        self._initialise(config.cell)
-
-    def _initialise(self, cell: Cell) -> None:
-        size = self.cell.hidden_size
-        weights = dict(self.cell.named_parameters())
-        recurrent, bias = weights["weight_hh_l0"], weights["bias_ih_l0"]
-        with torch.no_grad():
-            for gate in torch.split(recurrent, size):
-                nn.init.orthogonal_(gate)
-            bias.zero_()
-            weights["bias_hh_l0"].zero_()
-            if cell == "lstm":  # remember by default (Jozefowicz et al. 2015)
-                bias[size : 2 * size] = 1.0
-            if cell == "rnn_relu":  # near the identity (Le et al. 2015), but contracting
-                recurrent.copy_(0.5 * torch.eye(size))
-
-    def initial_state(self, batch_size: int) -> ModelState:
-        zeros = self.norm.weight.new_zeros(batch_size, self.cell.hidden_size)
-        return (zeros,) * self.n_states
-
-    def forward(self, x: Tensor, state: ModelState) -> tuple[Tensor, ModelState]:
-        """Map (batch, steps, size) to the same shape."""
-        y = self.norm(x)
-        if y.is_cuda and torch.is_autocast_enabled("cuda"):
-            # autocast runs cuDNN's cells in fp16 even where bf16 is asked for: gradients vanish
-            with torch.autocast("cuda", enabled=False):
-                return self._recur(x, y.float(), state)
-        return self._recur(x, y, state)
-
-    def _recur(self, x: Tensor, y: Tensor, state: ModelState) -> tuple[Tensor, ModelState]:
-        # torch keeps recurrent states as (layers, batch, size)
-        h = state[0][None].to(y.dtype)
-        if isinstance(self.cell, nn.LSTM):
-            y, (h, c) = self.cell(y, (h, state[1][None].to(y.dtype)))
-            new: ModelState = (h[0], c[0])
-        else:
-            y, h = self.cell(y, h)
-            new = (h[0],)
-        return x + self.dropout(y), new
-
-
 class RowConvolution(nn.Module):
     """Look-ahead: output t mixes the hidden vectors of steps t .. t + lookahead.
 
@@ -221,7 +161,10 @@ class AcousticModel(nn.Module):
         super().__init__()
         self.config = config
         self.front_end = FrontEnd(config)
-        self.layers = nn.ModuleList(RecurrentLayer(config) for _ in range(config.n_layers))
+        self.layers = nn.ModuleList(
+            RecurrentLayer(config.cell, config.hidden_size, config.dropout)
+            for _ in range(config.n_layers)
+        )
         self.row_conv = (
             RowConvolution(config.hidden_size, config.lookahead) if config.lookahead else None
         )

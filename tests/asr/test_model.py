@@ -9,14 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
-from asr.model import (
-    AcousticModel,
-    ModelConfig,
-    RecurrentLayer,
-    RowConvolution,
-    split_state,
-    stack_states,
-)
+from asr.model import AcousticModel, ModelConfig, RowConvolution, split_state, stack_states
+from asr.recurrent import RecurrentLayer
 from tests.equivalence import CELLS, TOLERANCE, VARIANTS, babbler
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
@@ -128,7 +122,7 @@ def test_a_first_frame_alone_reaches_later_outputs_through_the_state() -> None:
 @torch.no_grad()
 def test_plain_cells_compute_what_they_promise(kind: Any, f: Any) -> None:
     torch.manual_seed(0)
-    layer = RecurrentLayer(ModelConfig(cell=kind, hidden_size=6))
+    layer = RecurrentLayer(kind, 6, 0.0)
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.4)
     x, (h,) = torch.randn(2, 5, 6), (torch.randn(2, 6),)
@@ -203,3 +197,15 @@ def test_impossible_shapes_are_refused(wrong: dict[str, Any], reason: str) -> No
 def test_frame_rates_follow_from_stack_and_emissions() -> None:
     config = ModelConfig(stack=3, emissions=4, lookahead=2)
     assert (config.step_frames, config.subsampling, config.delay) == (12, 3, 8)
+
+
+def test_a_live_chunk_takes_a_shorter_way_to_the_same_end() -> None:
+    """Without gradients a few steps of an LSTM are made one by one."""
+    layer = RecurrentLayer("lstm", 24, 0.0).eval()
+    x = torch.randn(3, 4, 24)
+    state = tuple(torch.randn(3, 24) for _ in range(2))
+    usual, after = layer(x, state)
+    with torch.inference_mode():
+        found, left = layer(x, state)
+    for a, b in zip((found, *left), (usual, *after), strict=True):
+        torch.testing.assert_close(a, b.detach(), rtol=0, atol=1e-6)
