@@ -66,11 +66,11 @@ def spoken_slots(interpretations: Iterable[Interpretation | None]) -> dict[str, 
     }
 
 
-def asks(grammar: Grammar, recordings: Sequence[Recording], i: int, text: str) -> bool:
-    """Whether a text is what recording i says, or asks for what it asks for."""
-    if recordings[i].text is not None:
-        return text == normalise(recordings[i].text or "")
-    return spoken_slots([grammar.interpret(text)]) == recordings[i].extra.get("slots")
+def asks(grammar: Grammar, recording: Recording, text: str) -> bool:
+    """Whether a text is what a recording says or, where that is not told, asks for the same."""
+    if recording.text is not None:
+        return text == normalise(recording.text)
+    return spoken_slots([grammar.interpret(text)]) == recording.extra.get("slots")
 
 
 def score_command(recording: Recording, finals: Sequence[Final]) -> CommandScores:

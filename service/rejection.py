@@ -14,7 +14,7 @@ from asr.streaming import Recognizer
 
 from .endpointing import EndpointConfig
 from .errors import UsageError
-from .evaluation import score_command
+from .evaluation import asks
 from .offline import DEFAULT_STREAMS, FileSource, transcribe_sources
 from .recognition import FILE_CHUNK_SECONDS
 
@@ -78,7 +78,7 @@ def judge(
     for recording, result in zip(recordings, results, strict=True):
         if result.error is not None:
             raise result.error
-        told = bool(recording.extra.get("in_grammar", inside))
+        told = is_inside(recording, inside)
         if told and recording.text is None and "slots" not in recording.extra:
             raise UsageError(f"{recording.id}: neither 'text' nor 'slots' tells what was said")
         found = [final for final in result.finals if final.understood]
@@ -86,9 +86,13 @@ def judge(
         if nearest is None:
             yield Verdict(recording.id, told, False, math.inf, source)
             continue
-        scores = score_command(recording, [nearest])
-        right = bool(scores.sentences_right or (recording.text is None and scores.slots_right))
-        yield Verdict(recording.id, told, told and right, nearest.distance or 0.0, source)
+        right = told and asks(decoder.grammar, recording, nearest.text)
+        yield Verdict(recording.id, told, right, nearest.distance or 0.0, source)
+
+
+def is_inside(recording: Recording, inside: bool = True) -> bool:
+    """Whether a recording holds a sentence of the grammar: its own line goes before its list."""
+    return bool(recording.extra.get("in_grammar", inside))
 
 
 def takes_part(name: str) -> bool:

@@ -52,7 +52,8 @@ def grow(content: dict[str, Any], layers: int) -> dict[str, Any]:
     places = old_layers(shape["n_layers"], layers)
     if shape["cell"] != "lstm":
         raise ConfigError(f"only an LSTM can be grown, the checkpoint has cells {shape['cell']}")
-    config = schema.build(ModelConfig, shape | {"n_layers": layers})
+    grown = shape | {"n_layers": layers}
+    config = schema.build(ModelConfig, grown)
     torch.manual_seed(content["config"]["run"]["seed"])
     begun = AcousticModel(config).state_dict()
     for name, values in begun.items():
@@ -62,8 +63,7 @@ def grow(content: dict[str, Any], layers: int) -> dict[str, Any]:
         kind: _spread(content[kind], {f"model.{k}": v for k, v in begun.items()}, places)
         for kind in ("objective", "average")
     }
-    model = shape | {"n_layers": layers}
-    settings = content["config"] | {"model": model}
+    settings = content["config"] | {"model": grown}
     start = {"position": [0, 0, 0], "best_cer": float("inf"), "state": None, "optimizer": None}
     return content | weights | start | {"config": settings}
 
@@ -74,8 +74,8 @@ def old_layers(before: int, after: int) -> list[int]:
     if not 0 < new < before:
         least, most = before + 1, 2 * before - 1
         raise ConfigError(f"{before} layers grow to {least} at least and {most} at most")
-    behind = range(before - new, before)  # each of the last ones gets one behind it
-    return [i + sum(b < i for b in behind) for i in range(before)]
+    first = before - new  # it and all behind it get a new one behind them
+    return [i + max(0, i - first) for i in range(before)]
 
 
 def _spread(

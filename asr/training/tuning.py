@@ -102,8 +102,8 @@ class Commands:
 
     grammar: Grammar
     heard: Sequence[Heard]
-    is_right: Callable[[int, str], bool]
-    """Whether a text is what recording i asks for."""
+    asked: Sequence[Callable[[str], bool]]
+    """For each of them whether a text is what it asks for."""
 
 
 def tune_bonus(
@@ -129,9 +129,9 @@ def _share_found(vocabulary: Vocabulary, config: CommandConfig, group: Commands)
     scorer = GrammarScorer(group.grammar, vocabulary, config.bonus)
     decoder = BeamDecoder(config.beam, [scorer])
     right = 0
-    for i, heard in enumerate(group.heard):
+    for heard, is_asked in zip(group.heard, group.asked, strict=True):
         best = search(decoder, heard).hypothesis(final=True)
-        right += group.is_right(i, vocabulary.decode(best.tokens))
+        right += is_asked(vocabulary.decode(best.tokens))
     return right / max(1, len(group.heard))
 
 

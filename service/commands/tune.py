@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from service.errors import UsageError
 if TYPE_CHECKING:
     from asr.bundle import Bundle
     from asr.decoding.decoders import SearchConfig
+    from asr.decoding.grammar import Grammar
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -61,8 +63,11 @@ def run(args: argparse.Namespace) -> int:
         write_search(args.model, config)
         print(f"written: {config.words} {config.confidence} {config.timing}")
     if args.grammar:
-        config = tune_bonus(args, bundle, config)
-        config = tune_rejection(args, bundle, config)
+        from asr.decoding.grammar import load_grammar
+
+        grammars = [load_grammar([path], bundle.vocabulary) for path, *_ in args.grammar]
+        config = tune_bonus(args, bundle, config, grammars)
+        config = tune_rejection(args, bundle, config, grammars)
         write_search(args.model, config)
         commands = config.commands
         print(f"written: bonus {commands.bonus}, threshold {commands.threshold}")
@@ -97,25 +102,26 @@ def tune_words(args: argparse.Namespace, bundle: Bundle) -> SearchConfig:
     return replace(config, confidence=confidence, timing=timing)
 
 
-def tune_bonus(args: argparse.Namespace, bundle: Bundle, config: SearchConfig) -> SearchConfig:
+def tune_bonus(
+    args: argparse.Namespace, bundle: Bundle, config: SearchConfig, grammars: Sequence[Grammar]
+) -> SearchConfig:
     """What a letter of a command earns, by the half of the recordings that takes part."""
-    from asr.decoding.grammar import load_grammar
     from asr.manifest import read_manifest
     from asr.training import tuning
     from asr.training.hearing import hear
     from service import evaluation, rejection
 
     groups = []
-    for path, *manifests in args.grammar:
-        grammar = load_grammar([path], bundle.vocabulary)
+    for grammar, (_, *manifests) in zip(grammars, args.grammar, strict=True):
         chosen = [
             recording
             for manifest in manifests
             for recording in read_manifest(manifest)
-            if recording.extra.get("in_grammar", True) and rejection.takes_part(recording.id)
+            if rejection.is_inside(recording) and rejection.takes_part(recording.id)
         ]
         heard = [hear(bundle, recording) for recording in chosen]
-        groups.append(tuning.Commands(grammar, heard, partial(evaluation.asks, grammar, chosen)))
+        asked = [partial(evaluation.asks, grammar, recording) for recording in chosen]
+        groups.append(tuning.Commands(grammar, heard, asked))
 
     def show(bonus: float, share: float) -> None:
         print(f"bonus {bonus}: {share:.1%} found", flush=True)
@@ -125,22 +131,18 @@ def tune_bonus(args: argparse.Namespace, bundle: Bundle, config: SearchConfig) -
 
 
 def tune_rejection(
-    args: argparse.Namespace, bundle: Bundle, config: SearchConfig
+    args: argparse.Namespace, bundle: Bundle, config: SearchConfig, grammars: Sequence[Grammar]
 ) -> SearchConfig:
     """The threshold of commands by recordings inside and outside of grammars."""
     from asr.decoding.commands import CommandDecoder
-    from asr.decoding.grammar import load_grammar
     from asr.decoding.greedy import GreedyDecoder
     from asr.manifest import read_manifest
     from asr.streaming import Recognizer
     from service import rejection
 
     groups = []
-    for grammar, *manifests in args.grammar:
-        decoder = CommandDecoder(
-            load_grammar([grammar], bundle.vocabulary), bundle.vocabulary, GreedyDecoder(),
-            config.commands,
-        )
+    for grammar, (_, *manifests) in zip(grammars, args.grammar, strict=True):
+        decoder = CommandDecoder(grammar, bundle.vocabulary, GreedyDecoder(), config.commands)
         recognizer = Recognizer(bundle.extractor, bundle.model, bundle.vocabulary, decoder)
         groups.append(rejection.halves(
             verdict

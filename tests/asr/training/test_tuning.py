@@ -226,12 +226,12 @@ def test_the_bonus_of_a_letter_is_that_with_which_most_sentences_are_found() -> 
     grammar = one_template("make [the] lights red")
     texts = ["make the lights red", "make lights red"]
     heard = [Heard(texts[0], faint(texts[0], "the ", 0.1)), Heard(texts[1], spoken(texts[1]))]
-    group = Commands(grammar, heard, lambda i, text: text == texts[i])
+    group = Commands(grammar, heard, [text.__eq__ for text in texts])
     tried: dict[float, float] = {}
     config = tune_bonus(LETTERS, CommandConfig(), [group], tried.__setitem__)
     assert tried == {bonus: 1.0 if bonus > 2.9 else 0.5 for bonus in BONUSES}
     assert config.bonus == 3.5
-    never = Commands(grammar, heard, lambda i, text: False)
+    never = Commands(grammar, heard, [lambda text: False] * 2)
     for groups in ([never], []):
         assert tune_bonus(LETTERS, CommandConfig(bonus=1.25), groups).bonus == 1.25
 
